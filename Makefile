@@ -1,0 +1,36 @@
+# Two commands: `make train` and `make test`. Both make the environment first if it is not there.
+CONFIG ?= axolotl_configs/smoke.yaml
+ARGS ?=
+export VENV ?= .venv
+
+.PHONY: help train test check format setup smoke-base sample-data schema
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+train: ## preflight, training, evaluation; CONFIG=axolotl_configs/mistral_qlora.yaml for the real thing, ARGS="--set key=value"
+	@scripts/train.sh $(CONFIG) $(ARGS)
+
+test: setup check ## linters, types and the whole test suite
+	$(VENV)/bin/python -m pytest
+
+check: ## linters and types alone
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+setup: ## the environment with the linters and test tools
+	@scripts/setup.sh --dev
+
+format: ## write the code as the linters want it
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+smoke-base: setup ## rebuild the base model of the smoke run: about 15 minutes
+	scripts/build_smoke_base.sh
+
+sample-data: setup ## rewrite the sample rows
+	$(VENV)/bin/python -m sample_data rows
+
+schema: setup ## rewrite the schema of Axolotl's config, after a change of its pin
+	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 $(VENV)/bin/python scripts/generate_schema.py

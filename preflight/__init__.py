@@ -1,0 +1,6 @@
+"""Looks at the machine, judges what it sees, writes one resolved Axolotl YAML and gets out of the way."""
+
+import sys
+
+if sys.version_info < (3, 11):  # before any import that an older Python can't even parse
+    sys.exit("preflight needs Python 3.11 to 3.13; this is %d.%d. Run it with another one: python3.11 -m preflight" % sys.version_info[:2])

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Make the training environment: .venv with what requirements.txt asks for, at the versions of constraints.txt.
+#   scripts/setup.sh          for training
+#   scripts/setup.sh --dev    for the tests and linters as well
+# Does nothing where that is done already; can be run again after a failure at any point.
+# VENV=DIR puts it elsewhere, PYTHON=... chooses the Python (3.11 to 3.13).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${VENV:-.venv}
+
+requirements=(-r requirements.txt)
+stamp=$venv/.installed
+case "${1:-}" in
+    "") ;;
+    --dev) requirements+=(-r requirements-dev.txt); stamp=$venv/.installed-dev ;;
+    *) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
+esac
+
+good() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+
+find_python() {
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if good "$candidate"; then command -v "$candidate"; return; fi
+    done
+    echo "setup: needs Python 3.11 to 3.13; ${PYTHON:-python3} is $("${PYTHON:-python3}" -V 2>&1 || true). Install one, or name it: PYTHON=/path/to/python3.12 make ..." >&2
+    exit 2
+}
+
+wanted=$(cat requirements.txt requirements-dev.txt constraints.txt | cksum)
+if [[ -x $venv/bin/python && -e $stamp && $(<"$stamp") == "$wanted" ]]; then
+    echo "setup: $venv is up to date"
+    exit 0
+fi
+
+if ! good "$venv/bin/python" || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    echo "setup: making $venv with $("$python" -V)"
+    if ! "$python" -m venv "$venv"; then
+        echo "setup: $python can't make environments (on Debian and Ubuntu: apt install python3-venv)" >&2
+        exit 1
+    fi
+fi
+
+log=$venv/install.log
+echo "setup: installing about 200 packages into $venv: minutes, and 5 GB of disk (9 GB with torch for CUDA). Log: $log"
+# the build environment of a source package inherits nothing from the caller's Python
+env -u PYTHONPATH "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
+    "${requirements[@]}" -c constraints.txt >"$log" 2>&1 &
+pip=$!
+trap 'kill "$pip" 2>/dev/null; echo; echo "setup: interrupted; the same command goes on"; exit 130' INT TERM
+while kill -0 "$pip" 2>/dev/null; do
+    sleep 2
+    line=$(tail -n 1 "$log" | tr -s ' ' | cut -c 1-90)
+    if [[ -t 1 ]]; then
+        printf '\r\033[Ksetup: %4d s  %s' "$SECONDS" "$line"
+    elif ((SECONDS >= ${next:=0})); then
+        printf 'setup: %4d s  %s\n' "$SECONDS" "$line"
+        next=$((SECONDS + 20))
+    fi
+done
+[[ -t 1 ]] && echo
+if ! wait "$pip"; then
+    echo "setup: the installation failed after $SECONDS s. The end of $log:" >&2
+    grep -v '^ *$' "$log" | tail -n 8 >&2
+    echo "setup: mend the cause (network? disk: $(df -h . | awk 'NR == 2 {print $4}') free) and run the same command again" >&2
+    exit 1
+fi
+echo "$wanted" >"$stamp"
+echo "setup: done in $SECONDS s"
