@@ -15,10 +15,7 @@ def main() -> int:
     untrained.add_argument("folder", type=Path)
     args = parser.parse_args()
 
-    if args.command == "rows":
-        written = generate.write_rows(args.folder)
-    else:
-        written = base.write_untrained(args.folder)
+    written = generate.write_rows(args.folder) if args.command == "rows" else base.write_untrained(args.folder)
     for path in written:
         print(path)
     return 0

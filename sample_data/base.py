@@ -66,7 +66,12 @@ def write_untrained(folder: Path) -> list[Path]:
     model.mkdir(parents=True, exist_ok=True)
     tokenizer, tokenizer_config, config = (model / name for name in ("tokenizer.json", "tokenizer_config.json", "config.json"))
     train_tokenizer(documents).save(str(tokenizer))
-    class_and_special = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": POSITIONS, "clean_up_tokenization_spaces": False, **SPECIAL}
+    class_and_special = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": POSITIONS,
+        "clean_up_tokenization_spaces": False,
+        **SPECIAL,
+    }
     for path, content in ((tokenizer_config, class_and_special), (config, SHAPE)):
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return [rows, tokenizer, tokenizer_config, config]

@@ -111,7 +111,11 @@ def list_all(p: Pick) -> Draft:
 def list_where(p: Pick) -> Draft:
     t = p.table
     return Draft(
-        (f"List the {t.label.name} of {t.plural} {p.having}.", f"Show the {t.label.name} of all {t.plural} {p.having}.", f"Which {t.plural} {p.having} do we have?"),
+        (
+            f"List the {t.label.name} of {t.plural} {p.having}.",
+            f"Show the {t.label.name} of all {t.plural} {p.having}.",
+            f"Which {t.plural} {p.having} do we have?",
+        ),
         f"SELECT {t.label.name} FROM {t.name} WHERE {p.is_value};",
     )
 
@@ -119,7 +123,10 @@ def list_where(p: Pick) -> Draft:
 def list_not(p: Pick) -> Draft:
     t, value = p.table, p.values[0]
     return Draft(
-        (f"List the {t.label.name} of {t.plural} whose {p.text.noun} is not '{value}'.", f"Show all {t.plural} with a {p.text.noun} other than '{value}'."),
+        (
+            f"List the {t.label.name} of {t.plural} whose {p.text.noun} is not '{value}'.",
+            f"Show all {t.plural} with a {p.text.noun} other than '{value}'.",
+        ),
         f"SELECT {t.label.name} FROM {t.name} WHERE {p.text.name} <> '{value}';",
     )
 
@@ -135,7 +142,11 @@ def list_either(p: Pick) -> Draft:
 def list_above(p: Pick) -> Draft:
     t, c = p.table, p.number
     return Draft(
-        (f"Which {t.plural} have {c.noun} above {p.n}?", f"List the {t.label.name} of {t.plural} with more than {p.n} {c.noun}.", f"Show {t.plural} whose {c.noun} is over {p.n}."),
+        (
+            f"Which {t.plural} have {c.noun} above {p.n}?",
+            f"List the {t.label.name} of {t.plural} with more than {p.n} {c.noun}.",
+            f"Show {t.plural} whose {c.noun} is over {p.n}.",
+        ),
         f"SELECT {t.label.name} FROM {t.name} WHERE {c.name} > {p.n};",
     )
 
@@ -143,7 +154,11 @@ def list_above(p: Pick) -> Draft:
 def list_below(p: Pick) -> Draft:
     t, c = p.table, p.number
     return Draft(
-        (f"Which {t.plural} have {c.noun} below {p.n}?", f"List the {t.label.name} of {t.plural} with less than {p.n} {c.noun}.", f"Show {t.plural} whose {c.noun} is under {p.n}."),
+        (
+            f"Which {t.plural} have {c.noun} below {p.n}?",
+            f"List the {t.label.name} of {t.plural} with less than {p.n} {c.noun}.",
+            f"Show {t.plural} whose {c.noun} is under {p.n}.",
+        ),
         f"SELECT {t.label.name} FROM {t.name} WHERE {c.name} < {p.n};",
     )
 
@@ -192,7 +207,10 @@ def list_missing(p: Pick) -> Draft:
 def list_both(p: Pick) -> Draft:
     t, c = p.table, p.number
     return Draft(
-        (f"Which {t.plural} {p.having} have {c.noun} above {p.n}?", f"List the {t.label.name} of {t.plural} {p.having} with more than {p.n} {c.noun}."),
+        (
+            f"Which {t.plural} {p.having} have {c.noun} above {p.n}?",
+            f"List the {t.label.name} of {t.plural} {p.having} with more than {p.n} {c.noun}.",
+        ),
         f"SELECT {t.label.name} FROM {t.name} WHERE {p.is_value} AND {c.name} > {p.n};",
     )
 
@@ -288,7 +306,10 @@ def ordered_where(p: Pick) -> Draft:
 def distinct_above(p: Pick) -> Draft:
     t, c, n = p.table, p.text, p.number
     return Draft(
-        (f"Which different {c.noun} values occur for {t.plural} with {n.noun} above {p.n}?", f"List each {c.noun} of {t.plural} with more than {p.n} {n.noun} once."),
+        (
+            f"Which different {c.noun} values occur for {t.plural} with {n.noun} above {p.n}?",
+            f"List each {c.noun} of {t.plural} with more than {p.n} {n.noun} once.",
+        ),
         f"SELECT DISTINCT {c.name} FROM {t.name} WHERE {n.name} > {p.n};",
     )
 
@@ -296,7 +317,10 @@ def distinct_above(p: Pick) -> Draft:
 def count_each(p: Pick) -> Draft:
     t, c, n = p.table, p.text, p.number
     return Draft(
-        (f"How many {t.plural} with {n.noun} above {p.n} are there for each {c.noun}?", f"Count the {t.plural} with more than {p.n} {n.noun} by {c.noun}."),
+        (
+            f"How many {t.plural} with {n.noun} above {p.n} are there for each {c.noun}?",
+            f"Count the {t.plural} with more than {p.n} {n.noun} by {c.noun}.",
+        ),
         f"SELECT {c.name}, count(*) FROM {t.name} WHERE {n.name} > {p.n} GROUP BY {c.name};",
     )
 
@@ -304,7 +328,10 @@ def count_each(p: Pick) -> Draft:
 def average_each(p: Pick) -> Draft:
     t, c, d = p.table, p.text, p.date
     return Draft(
-        (f"What is the average {p.number.noun} of {t.plural} per {c.noun} with a {d.noun} after {p.year}?", f"Show the mean {p.number.noun} by {c.noun} for {t.plural} with a {d.noun} later than {p.year}."),
+        (
+            f"What is the average {p.number.noun} of {t.plural} per {c.noun} with a {d.noun} after {p.year}?",
+            f"Show the mean {p.number.noun} by {c.noun} for {t.plural} with a {d.noun} later than {p.year}.",
+        ),
         f"SELECT {c.name}, avg({p.number.name}) FROM {t.name} WHERE {d.name} > '{p.year}-12-31' GROUP BY {c.name};",
     )
 
@@ -320,7 +347,10 @@ def groups_with_many(p: Pick) -> Draft:
 def join_children(p: Pick) -> Draft:
     (parent, child), (english, sql) = p.schema.tables, p.parent_text
     return Draft(
-        (f"List the {child.label.name} of {child.plural} that belong to {parent.plural} {english}.", f"Which {child.plural} belong to {parent.plural} {english}?"),
+        (
+            f"List the {child.label.name} of {child.plural} that belong to {parent.plural} {english}.",
+            f"Which {child.plural} belong to {parent.plural} {english}?",
+        ),
         f"SELECT {child.name}.{child.label.name} {p.join} WHERE {sql};",
     )
 
@@ -328,7 +358,10 @@ def join_children(p: Pick) -> Draft:
 def join_parents(p: Pick) -> Draft:
     (parent, child), (english, sql) = p.schema.tables, p.child_text
     return Draft(
-        (f"List the {parent.label.name} of {parent.plural} that have {child.plural} {english}.", f"Which {parent.plural} have {child.plural} {english}?"),
+        (
+            f"List the {parent.label.name} of {parent.plural} that have {child.plural} {english}.",
+            f"Which {parent.plural} have {child.plural} {english}?",
+        ),
         f"SELECT DISTINCT {parent.name}.{parent.label.name} {p.join} WHERE {sql};",
     )
 
@@ -345,7 +378,10 @@ def join_total(p: Pick) -> Draft:
     (parent, child), (english, sql) = p.schema.tables, p.parent_text
     c = p.rng.choice(child.of_type("int"))
     return Draft(
-        (f"What is the sum of {c.noun} of {child.plural} that belong to {parent.plural} {english}?", f"Add up the {c.noun} of {child.plural} of {parent.plural} {english}."),
+        (
+            f"What is the sum of {c.noun} of {child.plural} that belong to {parent.plural} {english}?",
+            f"Add up the {c.noun} of {child.plural} of {parent.plural} {english}.",
+        ),
         f"SELECT sum({child.name}.{c.name}) {p.join} WHERE {sql};",
     )
 
