@@ -17,15 +17,50 @@ CONFIGS = CHECKOUT / "axolotl_configs"
 
 # How a step is computed, not what is learnt: all that a GPU tier may change, and what a resumed run may change too
 TIER_KEYS = frozenset(
-    "micro_batch_size eval_batch_size bf16 fp16 tf32 attn_implementation sdpa_varlen overrides_of_model_config "
-    "gradient_checkpointing gradient_checkpointing_kwargs activation_offloading lora_mlp_kernel lora_qkv_kernel lora_o_kernel "
-    "plugins liger_rope liger_rms_norm liger_glu_activation liger_fused_linear_cross_entropy "
-    "dataloader_num_workers dataloader_pin_memory dataloader_prefetch_factor dataset_num_proc".split()
+    [
+        "micro_batch_size",
+        "eval_batch_size",
+        "bf16",
+        "fp16",
+        "tf32",
+        "attn_implementation",
+        "sdpa_varlen",
+        "overrides_of_model_config",
+        "gradient_checkpointing",
+        "gradient_checkpointing_kwargs",
+        "activation_offloading",
+        "lora_mlp_kernel",
+        "lora_qkv_kernel",
+        "lora_o_kernel",
+        "plugins",
+        "liger_rope",
+        "liger_rms_norm",
+        "liger_glu_activation",
+        "liger_fused_linear_cross_entropy",
+        "dataloader_num_workers",
+        "dataloader_pin_memory",
+        "dataloader_prefetch_factor",
+        "dataset_num_proc",
+    ]
 )
 # What is written down and when, and where it lies: a resumed run may change these as well
 KEEPING_KEYS = frozenset(
-    "logging_steps save_steps saves_per_epoch save_strategy save_total_limit save_first_step eval_steps evals_per_epoch eval_strategy "
-    "output_dir resume_from_checkpoint auto_resume_from_checkpoints use_tensorboard device".split()
+    [
+        "logging_steps",
+        "save_steps",
+        "saves_per_epoch",
+        "save_strategy",
+        "save_total_limit",
+        "save_first_step",
+        "eval_steps",
+        "evals_per_epoch",
+        "eval_strategy",
+        "output_dir",
+        "resume_from_checkpoint",
+        "auto_resume_from_checkpoints",
+        "use_tensorboard",
+        "device",
+    ]
 )
 STEP_KEYS = ("micro_batch_size", "gradient_accumulation_steps")
 
@@ -90,7 +125,15 @@ def with_changes(config: Config, changes: Iterable[Change]) -> tuple[Config, lis
         before = lookup(values, change.key)
         problem = _assign(values, change)
         if problem:
-            findings.append(Finding(code="config.bad-value", level="error", where=f"{change.layer} $.{change.key}", message=problem, fix="name an entry that the YAML has"))
+            findings.append(
+                Finding(
+                    code="config.bad-value",
+                    level="error",
+                    where=f"{change.layer} $.{change.key}",
+                    message=problem,
+                    fix="name an entry that the YAML has",
+                )
+            )
         elif change.value != before:
             applied.append(change)
     replaced = {change.key for change in applied}
@@ -141,8 +184,8 @@ def render(config: Config, command: str) -> str:
 
 def shown(value: Any) -> str:
     """A value on one line, as YAML writes it."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return str(text).removesuffix("\n").removesuffix("\n...")
 
 
 def lookup(values: Any, key: str) -> Any:

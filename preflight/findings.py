@@ -1,5 +1,6 @@
 """Finding and Report: what every check returns."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,9 +40,15 @@ class Report:
         """True if no finding is an error."""
         return not any(finding.level == "error" for finding in self.findings)
 
+    @property
+    def launch_line(self) -> str:
+        """The launch command as one line of shell."""
+        return shlex.join([*(f"{name}={value}" for name, value in self.environment.items()), *self.command])
+
     def as_json(self) -> dict[str, Any]:
         """Plain values only, ready for `json.dumps`."""
-        return {"ok": self.ok} | to_plain(asdict(self))
+        plain: dict[str, Any] = to_plain(asdict(self))
+        return {"ok": self.ok} | plain
 
 
 def to_plain(value: Any) -> Any:

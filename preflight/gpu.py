@@ -114,7 +114,15 @@ def check_gpu(reading: GpuReading, tier: Tier | None, *, needs_gpu: bool) -> lis
         return []
     seen = f"{gpu.name}, {gpu.memory_gib} GiB, compute capability {gpu.compute_capability[0]}.{gpu.compute_capability[1]}"
     if tier is None:
-        return [Finding(code="gpu.unknown", level="warning", where=gpu.name, message=f"no tier describes this GPU ({seen}); the config is used as it stands", fix="choose a GPU that axolotl_configs/tiers/ names")]
+        return [
+            Finding(
+                code="gpu.unknown",
+                level="warning",
+                where=gpu.name,
+                message=f"no tier describes this GPU ({seen}); the config is used as it stands",
+                fix="choose a GPU that axolotl_configs/tiers/ names",
+            )
+        ]
     return [
         Finding(
             code="gpu.unknown",

@@ -27,9 +27,15 @@ def check_keys(config: Config, schema: Mapping[str, Any]) -> list[Finding]:
     for key, known in _unknown(dict(config.values), [schema], schema, ""):
         name = key.rpartition(".")[2]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        findings.append(_unknown_key(config, key, "Axolotl does not know this key and would drop it in silence", f"did you mean {near[0]}?" if near else "delete it"))
+        findings.append(
+            _unknown_key(
+                config, key, "Axolotl does not know this key and would drop it in silence", f"did you mean {near[0]}?" if near else "delete it"
+            )
+        )
     for key in config.values.keys() & absent.keys():
-        findings.append(_unknown_key(config, key, f"only {absent[key]} knows this key, and `plugins` does not list it", f"add it to plugins:\n  - {absent[key]}"))
+        findings.append(
+            _unknown_key(config, key, f"only {absent[key]} knows this key, and `plugins` does not list it", f"add it to plugins:\n  - {absent[key]}")
+        )
     return findings
 
 

@@ -70,6 +70,11 @@ class Workspace:
             return self.root / path[len(str(COLAB_ROOT)) + 1 :]
         return Path(path).expanduser().absolute()
 
+    def staged(self, path: str) -> Path:
+        """Where a config's data file is trained from: `/content/...` and relative paths below the root, any other as it is."""
+        relative = not path.startswith(("/", "~")) and ".." not in Path(path).parts
+        return self.root / path if relative else self.local(path)
+
 
 def find_workspace(root: Path | None = None, environ: Mapping[str, str] = os.environ) -> Workspace:
     """The workspace at `root`, by default `/content` on Colab and `workspace/` in the checkout elsewhere. Touches nothing."""

@@ -53,7 +53,14 @@ def read_yaml(path: Path) -> tuple[YamlFile | None, list[Finding]]:
             if count > MAX_NODES:
                 return None, [_unreadable(path, f"its anchors expand to more than {MAX_NODES:,} values", "write the values out")]
             if duplicate:
-                findings.append(_unreadable(path, f"the key {key} stands here a second time, first in line {lines[key]}", "delete one of the two", item.start_mark.line + 1))
+                findings.append(
+                    _unreadable(
+                        path,
+                        f"the key {key} stands here a second time, first in line {lines[key]}",
+                        "delete one of the two",
+                        item.start_mark.line + 1,
+                    )
+                )
             lines.setdefault(key, item.start_mark.line + 1)
         values = yaml.safe_load(text)
     except RecursionError:

@@ -1,0 +1,151 @@
+"""The command line: arguments, exit code, the only print."""
+
+import argparse
+import os
+import sys
+import traceback
+
+EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+DESCRIPTION = """Says what would go wrong with a training run, and writes the YAML and the command that start it.
+
+Looks at the machine (Colab, GPU, disk, packages), reads an Axolotl YAML, sets in it what this GPU needs, stages the
+rows, finds the checkpoint to go on from. Nothing is trained."""
+
+EPILOG = """examples:
+  python -m preflight                                          the Mistral-7B run, on the GPU that is here
+  python -m preflight axolotl_configs/smoke.yaml               a tiny run on any CPU
+  python -m preflight --set learning_rate=0.0001 --set num_epochs=2
+  python -m preflight --gpu l4                                 what would change on an L4
+  python -m preflight --data my_rows                           rows from another folder
+
+exit code: 0 no error (warnings allowed), 1 errors found, 2 wrong usage, 3 a fault of the kit, 130 interrupted"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run preflight; return the exit code."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        print("interrupted: nothing is half-written; the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "preflight":
+            raise
+        print(
+            f"preflight: the Python package {error.name} is not installed. Install everything: scripts/setup.sh, then use .venv/bin/python",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+    except Exception:
+        import tempfile
+
+        with tempfile.NamedTemporaryFile("w", prefix="preflight-crash-", suffix=".log", delete=False, encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+        print(f"preflight: a fault of the kit, please report it with {log.name}", file=sys.stderr)
+        return EXIT_FAULT
+
+
+def _run(argv: list[str] | None) -> int:
+    from pathlib import Path
+
+    from preflight import config, gpu, pipeline, report
+
+    names = [tier.name for tier in gpu.TIERS]
+    parser = argparse.ArgumentParser(
+        prog="python -m preflight", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "config",
+        type=Path,
+        nargs="?",
+        metavar="CONFIG",
+        default=pipeline.Request.config,
+        help="an Axolotl YAML (default: axolotl_configs/mistral_qlora.yaml)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change one value, as YAML; may be given again; datasets.0.path=rows.jsonl reaches inside",
+    )
+    parser.add_argument("--gpu", metavar="NAME", help=f"plan for a GPU that is not here; implies --plan-only. One of: {', '.join(names)}")
+    parser.add_argument(
+        "--workspace", type=Path, metavar="DIR", help="where everything is written (default: /content on Colab, workspace/ in the checkout elsewhere)"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="SOURCE",
+        help="the folder that holds the rows (default: the paths in the YAML; for /content/data the Drive folder in axolotl_configs/colab_setup.yaml)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output, everything else on standard error")
+    parser.add_argument("--plan-only", action="store_true", help="stage and write nothing")
+    args = parser.parse_args(argv)
+
+    if args.gpu == "all":
+        parser.error("--gpu all: comparing every tier is not there yet; give one name")
+    if args.gpu and args.gpu not in names:
+        parser.error(f"--gpu {args.gpu}: no such tier; one of {', '.join(names)}")
+    if args.data and (args.data.startswith(("http://", "https://")) or args.data.endswith(".zip")):
+        parser.error(f"--data {args.data}: archives and addresses are not there yet; unpack it and give the folder")
+    if args.data and not Path(args.data).is_dir():
+        parser.error(f"--data {args.data}: no such folder")
+    try:
+        overrides = tuple(config.parse_override(text) for text in args.overrides)
+    except config.UsageError as error:
+        parser.error(str(error))
+
+    request = pipeline.Request(
+        config=args.config,
+        overrides=overrides,
+        tier=next((tier for tier in gpu.TIERS if tier.name == args.gpu), None),
+        workspace=args.workspace,
+        data=Path(args.data).absolute() if args.data else None,
+        plan_only=args.plan_only or bool(args.gpu),
+    )
+    with _Progress() as progress:
+        result = pipeline.preflight(request, progress)
+    if args.json:
+        print(report.render_json(result))
+    else:
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        print(report.render_text(result, os.path.relpath(args.config), _width(), colour=colour), end="")
+    if any(finding.code == "internal.crash" for finding in result.findings):
+        return EXIT_FAULT
+    return 0 if result.ok else EXIT_ERROR
+
+
+def _width() -> int:
+    import shutil
+
+    return min(shutil.get_terminal_size((110, 24)).columns, 130)
+
+
+class _Progress:
+    """A bar on standard error for work that takes longer than a blink; nothing where that is not a terminal."""
+
+    def __enter__(self) -> "_Progress":
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        )
+        self.task = self.bar.add_task("", total=None, visible=False)
+        self.bar.start()
+        return self
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.bar.update(self.task, description=what, completed=done, total=total, visible=True)
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

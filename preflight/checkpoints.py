@@ -1,0 +1,106 @@
+"""Which checkpoint is whole; what to resume from."""
+
+import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preflight.findings import Finding
+
+# what the trainer of transformers 5.16 writes for a LoRA run (seen by running it)
+REQUIRED = ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One `checkpoint-N` folder; whole if `problem` is empty."""
+
+    path: Path
+    step: int
+    max_steps: int = 0
+    problem: str = ""
+
+    @property
+    def ends_the_run(self) -> bool:
+        return not self.problem and self.step >= self.max_steps > 0
+
+
+def inspect_checkpoints(outputs: Path) -> tuple[Checkpoint, ...]:
+    """Every checkpoint below `outputs`, newest first, each looked into without unpickling anything."""
+    found = [(int(match[1]), path) for path in outputs.glob("checkpoint-*") if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))]
+    return tuple(_inspect(path, step) for step, path in sorted(found, reverse=True))
+
+
+def newest_whole(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+    return next((checkpoint for checkpoint in checkpoints if not checkpoint.problem), None)
+
+
+def check_checkpoints(checkpoints: Sequence[Checkpoint]) -> list[Finding]:
+    """A warning for each checkpoint that is passed over, with the one used in its place."""
+    whole = newest_whole(checkpoints)
+    used = f"the run goes on from {whole.path.name}" if whole else "the run starts from the beginning"
+    return [
+        Finding(
+            code="checkpoint.corrupt",
+            level="warning",
+            where=str(checkpoint.path),
+            message=f"{checkpoint.path.name} is not whole ({checkpoint.problem}); {used}",
+            fix=f"nothing to do; to be rid of it: rm -r {checkpoint.path}",
+        )
+        for checkpoint in checkpoints
+        if checkpoint.problem
+    ]
+
+
+def check_same_run(before: Mapping[str, Any] | None, now: Mapping[str, Any], folder: Path, outputs: Path) -> list[Finding]:
+    """An error if `outputs` holds another experiment than `now`; `before` is the experiment that the run's YAML records."""
+    if not any(outputs.glob("*")) or before == now:
+        return []
+    if before is None:
+        differing = "its config.yaml is missing or can't be read"
+    else:
+        keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        differing = "; ".join(f"{key}: {before.get(key)} then, {now.get(key)} now" for key in keys)
+    return [
+        Finding(
+            code="checkpoint.other-run",
+            level="error",
+            where=str(folder),
+            message=f"this folder holds a run of another experiment, which would be mixed up with this one ({differing})",
+            fix=f"keep it and start anew: mv {folder} {folder}.before; or go back to its values",
+        )
+    ]
+
+
+def _inspect(path: Path, step: int) -> Checkpoint:
+    missing = [name for name in REQUIRED if not _size(path / name)]
+    if missing:
+        return Checkpoint(path=path, step=step, problem=f"{', '.join(missing)} missing or empty")
+    try:
+        state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        state_step, max_steps = int(state["global_step"]), int(state["max_steps"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Checkpoint(path=path, step=step, problem=f"trainer_state.json can't be read: {error}")
+    if state_step != step:
+        return Checkpoint(path=path, step=step, problem=f"trainer_state.json is of step {state_step}")
+    return Checkpoint(path=path, step=step, max_steps=max_steps, problem=_safetensors_problem(path / "adapter_model.safetensors"))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _safetensors_problem(path: Path) -> str:
+    """What is wrong with the file's length: 8 bytes of header length, the header, and the bytes that it promises."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, 100_000_000)))
+        promised = 8 + length + max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        return f"{path.name} has no readable header: {error}"
+    actual = _size(path)
+    return "" if actual == promised else f"{path.name} has {actual:,} bytes of {promised:,}"

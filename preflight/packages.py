@@ -1,0 +1,70 @@
+"""Is the training environment the one that requirements.txt pins, and where is its launcher."""
+
+import sys
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from preflight.findings import Finding
+from preflight.workspace import CHECKOUT
+
+INSTALL = "scripts/setup.sh"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A Python environment that can launch training: the `accelerate` command and the versions installed beside it."""
+
+    accelerate: Path | None
+    wrong: tuple[tuple[str, str, str], ...] = ()  # name, wanted, installed ("" if not)
+
+
+def inspect_environment(python: Path = Path(sys.executable)) -> Environment:
+    """The environment of this Python, or else the checkout's .venv: the first that has `accelerate`. Imports none of it."""
+    for folder in (python.parent, CHECKOUT / ".venv" / "bin"):
+        if (folder / "accelerate").exists():
+            return Environment(accelerate=folder / "accelerate", wrong=_wrong(folder.parent, read_requirements()))
+    return Environment(accelerate=None)
+
+
+def read_requirements(path: Path = CHECKOUT / "requirements.txt") -> list[Requirement]:
+    """The requirements of the file that apply to this Python."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    requirements = [Requirement(line) for line in lines if line]
+    return [requirement for requirement in requirements if not requirement.marker or requirement.marker.evaluate()]
+
+
+def check_environment(environment: Environment) -> list[Finding]:
+    """An error if there is nothing to train with, and one for each version that requirements.txt does not allow."""
+    if environment.accelerate is None:
+        return [
+            Finding(
+                code="packages.mismatch",
+                level="error",
+                message="the training environment is not installed: no accelerate beside this Python or in .venv",
+                fix=f"install it: {INSTALL}",
+            )
+        ]
+    return [
+        Finding(
+            code="packages.mismatch",
+            level="error",
+            where=str(environment.accelerate.parent.parent),
+            message=f"{name}: {wanted} is asked for, {installed or 'nothing'} is installed",
+            fix=f"install what is pinned: {INSTALL}",
+        )
+        for name, wanted, installed in environment.wrong
+    ]
+
+
+def _wrong(prefix: Path, requirements: list[Requirement]) -> tuple[tuple[str, str, str], ...]:
+    folders = [str(folder) for folder in prefix.glob("lib/python3.*/*-packages")]
+    wrong = []
+    for requirement in requirements:
+        installed = next((found.version for found in distributions(name=requirement.name, path=folders)), "")
+        # a local label such as +cpu or +cu130 is another build of the same version
+        if not installed or not requirement.specifier.contains(installed.partition("+")[0], prereleases=True):
+            wrong.append((requirement.name, str(requirement.specifier) or "any version", installed))
+    return tuple(wrong)

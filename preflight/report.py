@@ -1,0 +1,98 @@
+"""A Report as text or JSON. Returns strings; only __main__ prints."""
+
+import io
+import json
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from preflight.config import shown
+from preflight.findings import Finding, Report
+
+COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
+
+
+def render_json(report: Report) -> str:
+    """One JSON document: the contract of `--json`."""
+    return json.dumps(report.as_json(), indent=2, ensure_ascii=False)
+
+
+def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
+    """A report to read top to bottom. The last line is the launch command, unwrapped, where there is something to launch."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
+    console.print(f"[bold]preflight[/] {escape(title)}\n")
+    console.print(_grid([(name, text) for name, text in _facts(report) if text], "bold"))
+
+    for finding in sorted(report.findings, key=lambda finding: list(COLOURS).index(finding.level), reverse=True):
+        console.print()
+        console.print(*_finding(finding), sep="\n", soft_wrap=False)
+    if report.changes:
+        console.print("\n[bold]What changes in the YAML that is launched[/]")
+        table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
+        for change in report.changes:
+            table.add_row(str(change["layer"]), str(change["key"]), escape(shown(change["value"])))
+        console.print(Padding(table, (0, 0, 0, 2)))
+    console.print()
+    console.print(_verdict(report))
+    text = "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+    return text + (f"\n{report.launch_line}\n" if report.command else "")
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    root = report.workspace.get("root", "")
+    where = "Colab" if report.workspace.get("colab") else "not Colab"
+    facts = [("workspace", f"{root} ({where}: {report.workspace.get('colab_reason')})")]
+
+    gpus = report.gpu.get("gpus")
+    seen = ", ".join(f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in gpus) if isinstance(gpus, list) else ""
+    tier = report.plan.get("tier")
+    facts.append(("GPU", f"{seen or 'none: ' + str(report.gpu.get('reason'))}{f'; settings of tier {tier}' if tier else ''}"))
+
+    folders = report.data.get("folders")
+    for rows in folders if isinstance(folders, list) else ():
+        files = ", ".join(f"{file['name']} {file['rows']:,} rows" for file in rows["files"])
+        facts.append(("data", f"{rows['folder']}: {files} ({rows['how']})"))
+
+    tokens, examples = report.plan.get("tokens_per_step"), report.plan.get("examples_per_step")
+    facts.append(("step", f"{tokens:,} tokens, packed" if isinstance(tokens, int) else f"{examples:,} examples" if isinstance(examples, int) else ""))
+
+    kept = report.checkpoints
+    step, last = kept.get("step"), kept.get("max_steps")
+    if kept.get("finished"):
+        facts.append(("checkpoints", f"the run is finished: step {step} of {last}"))
+    elif kept.get("resume_from"):
+        facts.append(("checkpoints", f"goes on from step {step} of {last}: {kept['resume_from']}"))
+    elif kept:
+        facts.append(("checkpoints", "none: starts from the beginning"))
+    return [(name, escape(text)) for name, text in facts]
+
+
+def _finding(finding: Finding) -> list[object]:
+    lines: list[object] = [
+        f"[bold {COLOURS[finding.level]}]{finding.level}[/] {escape(finding.code)}{f'  {escape(finding.where)}' if finding.where else ''}"
+    ]
+    lines.append(Padding(escape(finding.message), (0, 0, 0, 2)))
+    if finding.fix:
+        lines.append(Padding(f"[bold]mend:[/] {escape(finding.fix)}", (0, 0, 0, 2)))
+    return lines
+
+
+def _verdict(report: Report) -> str:
+    errors = sum(finding.level == "error" for finding in report.findings)
+    if errors:
+        return f"[bold red]{errors} error{'s' * (errors > 1)}[/]: nothing to launch until {'they are' if errors > 1 else 'it is'} mended."
+    if report.checkpoints.get("finished"):
+        return f"Nothing left to train. The adapter is in {escape(report.config_path.removesuffix('config.yaml'))}outputs"
+    return "[bold green]Ready.[/] Start training with:"
+
+
+def _grid(rows: list[tuple[str, str]], style: str) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style=style, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    return grid
