@@ -38,6 +38,19 @@ def newest_whole(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     return next((checkpoint for checkpoint in checkpoints if not checkpoint.problem), None)
 
 
+def is_finished(outputs: Path, newest: Checkpoint | None) -> bool:
+    """True if the newest whole checkpoint ends the run and the final adapter was saved after it.
+
+    An adapter alone proves nothing: Axolotl saves one, and exits 0, when a run is interrupted.
+    """
+    if newest is None or not newest.ends_the_run:
+        return False
+    try:
+        return (outputs / "adapter_model.safetensors").stat().st_mtime_ns >= (newest.path / "trainer_state.json").stat().st_mtime_ns
+    except OSError:
+        return False
+
+
 def check_checkpoints(checkpoints: Sequence[Checkpoint]) -> list[Finding]:
     """A warning for each checkpoint that is passed over, with the one used in its place."""
     whole = newest_whole(checkpoints)
@@ -57,7 +70,8 @@ def check_checkpoints(checkpoints: Sequence[Checkpoint]) -> list[Finding]:
 
 def check_same_run(before: Mapping[str, Any] | None, now: Mapping[str, Any], folder: Path, outputs: Path) -> list[Finding]:
     """An error if `outputs` holds another experiment than `now`; `before` is the experiment that the run's YAML records."""
-    if not any(outputs.glob("*")) or before == now:
+    trained = any(outputs.glob("checkpoint-*")) or (outputs / "adapter_model.safetensors").exists()
+    if not trained or before == now:
         return []
     if before is None:
         differing = "its config.yaml is missing or can't be read"

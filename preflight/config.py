@@ -156,8 +156,16 @@ def tier_changes(config: Config, tier: YamlFile, overrides: Sequence[Change]) ->
 
 def step_size(values: Mapping[str, Any]) -> int:
     """Sequences in one optimizer step: micro_batch_size x gradient_accumulation_steps (Axolotl's default is 1 for both)."""
-    micro, accumulation = (values.get(key) or 1 for key in STEP_KEYS)
-    return int(micro) * int(accumulation)
+    micro, accumulation = (whole_number(values.get(key), 1) for key in STEP_KEYS)
+    return micro * accumulation
+
+
+def whole_number(value: Any, default: int) -> int:
+    """The value as Axolotl takes it ("4" is 4), or the default where it is none; schema.py says that it is wrong."""
+    try:
+        return max(1, int(value))
+    except (TypeError, ValueError):
+        return default
 
 
 def experiment(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Report:
     config_path: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)  # variables that the command needs
     command: tuple[str, ...] = ()  # empty where there is nothing to launch
+    written: bool = False  # whether config_path holds what is to be launched; --plan-only writes nothing
 
     @property
     def ok(self) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from preflight import checkpoints, config, gpu, packages, schema, staging
+from preflight import checkpoints, config, gpu, launch, packages, schema, staging
 from preflight.config import Change, Config
-from preflight.findings import Finding, Report, to_plain
+from preflight.findings import Finding, Level, Report, to_plain
 from preflight.workspace import Run, Workspace, check_workspace, find_workspace, probe_writing
 from preflight.yaml_file import read_yaml
 
@@ -91,8 +91,10 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
         return replace(report, findings=tuple(judged.findings))
 
     # judge the config: YAML <- tier <- --set
+    known = schema.read_schema()
     resolved, found = config.with_changes(Config(file=file, values=file.values), request.overrides)
     judged.add(found)
+    judged.add(judged.attempt([], schema.check_config, resolved, known))
     tier = gpu.tier_of(reading.gpus[0]) or gpu.nearest_tier(reading.gpus[0]) if reading.gpus and resolved.needs_gpu else None
     judged.add(judged.attempt([], gpu.check_gpu, reading, tier, needs_gpu=resolved.needs_gpu))
     tier_name = tier.name if tier else "" if resolved.needs_gpu else gpu.CPU
@@ -103,15 +105,23 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
             # the tier stands below --set: it is applied to what --set made, and --set is said again on top of it
             resolved, _ = config.with_changes(resolved, config.tier_changes(resolved, layer, request.overrides))
             resolved, _ = config.with_changes(resolved, request.overrides)
-    judged.add(judged.attempt([], schema.check_keys, resolved, schema.read_schema()))
+            judged.add(
+                judged.attempt(
+                    [],
+                    schema.check_config,
+                    replace(resolved, values={"plugins": resolved.values.get("plugins"), **layer.values}, file=layer, changes=()),
+                    known,
+                )
+            )
 
     # judge and stage the rows
     files = judged.attempt((), staging.find_data, resolved.values, workspace, source=request.data, **settings.values["data"])
     staged: list[staging.Staged] = []
+    missing: Level = "warning" if request.plan_only else "error"
     copy = not request.plan_only and not any(finding.level == "error" for finding in judged.findings)
     for folder, group in itertools.groupby(sorted(files, key=lambda file: str(file.staged)), key=lambda file: file.staged.parent):
         sources = [staging.inspect_source(file.source) for file in group]
-        rows, found = judged.attempt((None, []), staging.bring, sources, folder, copy=copy, progress=progress)
+        rows, found = judged.attempt((None, []), staging.bring, sources, folder, copy=copy, missing=missing, progress=progress)
         judged.add(found)
         staged += [rows] if rows else []
 
@@ -133,7 +143,8 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
                 run.outputs,
             )
         )
-    if whole and not whole.ends_the_run:
+    finished = checkpoints.is_finished(run.outputs, whole)
+    if whole and not finished:
         resolved, _ = config.with_changes(resolved, [Change(key="resume_from_checkpoint", value=str(whole.path), layer="preflight")])
 
     # plan and write
@@ -141,17 +152,19 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
         report,
         findings=tuple(judged.findings),
         data={"folders": to_plain([asdict(rows) for rows in staged])},
-        checkpoints=_checkpoints(kept, whole),
+        checkpoints=_checkpoints(kept, whole, finished),
         plan=PLAN | {"tier": tier_name or None} | _step(resolved),
         changes=tuple(asdict(change) for change in resolved.changes),
         config_path=str(run.config),
     )
-    if not report.ok or (whole and whole.ends_the_run):
+    if finished or not report.ok:
         return report
-    report = replace(report, environment=_variables(resolved, files), command=_command(environment, run.config, resolved.needs_gpu))
+    report = replace(
+        report, environment=launch.launch_variables(resolved, files), command=launch.launch_command(environment, run.config, resolved.needs_gpu)
+    )
     if not request.plan_only:
         try:
-            write_whole(run.config, config.render(resolved, report.launch_line))
+            launch.write_whole(run.config, config.render(resolved, report.launch_line))
         except OSError as error:
             failed = Finding(
                 code="workspace.not-writable",
@@ -161,21 +174,7 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
                 fix="free some space, or give another folder: --workspace DIR",
             )
             return replace(report, findings=(*report.findings, failed), command=())
-    return report
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write the file so that a kill leaves the old one or the new one. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    return replace(report, written=not request.plan_only)
 
 
 # the contract of --json: every key is there, and null where it is not known
@@ -206,18 +205,18 @@ def _step(resolved: Config) -> dict[str, object]:
     """What an optimizer step holds: tokens where sequences are packed, examples where they are not."""
     size = config.step_size(resolved.values)
     if resolved.values.get("sample_packing"):
-        return {"tokens_per_step": size * int(resolved.values.get("sequence_len") or 512)}  # 512 is Axolotl's default
+        return {"tokens_per_step": size * config.whole_number(resolved.values.get("sequence_len"), 512)}  # 512 is Axolotl's default
     return {"examples_per_step": size}
 
 
-def _checkpoints(kept: Sequence[checkpoints.Checkpoint], whole: checkpoints.Checkpoint | None) -> dict[str, object]:
+def _checkpoints(kept: Sequence[checkpoints.Checkpoint], whole: checkpoints.Checkpoint | None, finished: bool) -> dict[str, object]:
     return {
         "whole": [str(one.path) for one in kept if not one.problem],
         "passed_over": [str(one.path) for one in kept if one.problem],
-        "resume_from": str(whole.path) if whole and not whole.ends_the_run else None,
+        "resume_from": str(whole.path) if whole and not finished else None,
         "step": whole.step if whole else 0,
         "max_steps": whole.max_steps if whole else None,
-        "finished": bool(whole and whole.ends_the_run),
+        "finished": finished,
     }
 
 
@@ -227,30 +226,6 @@ def _paths(files: Sequence[staging.DataFile], staged: Sequence[staging.Staged], 
     hashes = {record.source: record.sha256 for rows in staged for record in rows.files}
     content = hashlib.sha256("".join(hashes.get(str(file.source), "") for file in files if file.key).encode()).hexdigest()[:16]
     paths = {file.key: str(file.staged) for file in files if file.key}
-    paths |= {"dataset_prepared_path": str(run.prepared / content), "output_dir": str(run.outputs)}
+    paths |= {"dataset_prepared_path": str(run.prepared / content)} if hashes else {}
+    paths["output_dir"] = str(run.outputs)
     return [Change(key=key, value=value, layer="preflight") for key, value in paths.items()]
-
-
-def _variables(resolved: Config, files: Sequence[staging.DataFile]) -> dict[str, str]:
-    """Telemetry off unless the user set it; no GPU for a config that wants none; no hub where nothing comes from it."""
-    variables = {} if "AXOLOTL_DO_NOT_TRACK" in os.environ else {"AXOLOTL_DO_NOT_TRACK": "1"}
-    if not resolved.needs_gpu:
-        variables["CUDA_VISIBLE_DEVICES"] = ""
-    entries = sum(len(resolved.values.get(name) or ()) for name in ("datasets", "test_datasets"))
-    if Path(str(resolved.values.get("base_model"))).is_dir() and entries == sum(bool(file.key) for file in files):
-        variables["HF_HUB_OFFLINE"] = "1"
-    return variables
-
-
-def _command(environment: packages.Environment, path: Path, needs_gpu: bool) -> tuple[str, ...]:
-    """Every flag that accelerate would otherwise guess and warn about. On a CPU its own guess is one thread."""
-    flags = {"--num_processes": "1", "--num_machines": "1", "--mixed_precision": "no", "--dynamo_backend": "no"}
-    if not needs_gpu:
-        flags["--num_cpu_threads_per_process"] = str(os.cpu_count() or 1)
-    accelerate = _near(environment.accelerate) if environment.accelerate else "accelerate"
-    return (accelerate, "launch", *itertools.chain(*flags.items()), "-m", "axolotl.cli.train", _near(path))
-
-
-def _near(path: Path) -> str:
-    """The path as seen from the current folder, if it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

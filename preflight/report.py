@@ -38,7 +38,7 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
     console.print()
     console.print(_verdict(report))
     text = "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
-    return text + (f"\n{report.launch_line}\n" if report.command else "")
+    return text + (f"\n{report.launch_line}\n" if report.written else "")
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -57,7 +57,16 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         facts.append(("data", f"{rows['folder']}: {files} ({rows['how']})"))
 
     tokens, examples = report.plan.get("tokens_per_step"), report.plan.get("examples_per_step")
-    facts.append(("step", f"{tokens:,} tokens, packed" if isinstance(tokens, int) else f"{examples:,} examples" if isinstance(examples, int) else ""))
+    facts.append(
+        (
+            "step",
+            f"{tokens:,} tokens, packed"
+            if isinstance(tokens, int)
+            else f"{examples:,} example{'s' * (examples > 1)}"
+            if isinstance(examples, int)
+            else "",
+        )
+    )
 
     kept = report.checkpoints
     step, last = kept.get("step"), kept.get("max_steps")
@@ -86,6 +95,8 @@ def _verdict(report: Report) -> str:
         return f"[bold red]{errors} error{'s' * (errors > 1)}[/]: nothing to launch until {'they are' if errors > 1 else 'it is'} mended."
     if report.checkpoints.get("finished"):
         return f"Nothing left to train. The adapter is in {escape(report.config_path.removesuffix('config.yaml'))}outputs"
+    if not report.written:
+        return "[bold green]No error.[/] A plan only: nothing was staged or written."
     return "[bold green]Ready.[/] Start training with:"
 
 

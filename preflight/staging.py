@@ -93,7 +93,7 @@ def inspect_source(path: Path) -> Source:
     return Source(path=path, bytes=stat.st_size if path.is_file() else -2, modified_ns=stat.st_mtime_ns)
 
 
-def check_sources(sources: Sequence[Source], level: Level = "error") -> list[Finding]:
+def check_sources(sources: Sequence[Source], level: Level) -> list[Finding]:
     """`data.missing` for each file that is not there, no file, or empty."""
     problems = {-2: "is not a file", -1: "is not there", 0: "is empty"}
     return [
@@ -109,10 +109,11 @@ def check_sources(sources: Sequence[Source], level: Level = "error") -> list[Fin
     ]
 
 
-def bring(sources: Sequence[Source], folder: Path, *, copy: bool, progress: Progress) -> tuple[Staged | None, list[Finding]]:
+def bring(sources: Sequence[Source], folder: Path, *, copy: bool, missing: Level, progress: Progress) -> tuple[Staged | None, list[Finding]]:
     """Have the rows in `folder`: keep what is there if it is whole and current, else copy it.
 
-    With `copy` False, and for sources that lie there already, they are only read. On any finding nothing has changed.
+    With `copy` False, and for sources that lie there already, they are only read. `missing` is the level of a file that
+    is not there. On any finding nothing has changed.
     """
     try:
         if copy:
@@ -120,7 +121,7 @@ def bring(sources: Sequence[Source], folder: Path, *, copy: bool, progress: Prog
         recorded = read_manifest(folder)
         if recorded and is_current(recorded, sources) and is_whole(recorded):
             return recorded, []
-        if findings := check_sources(sources, "error" if copy else "warning"):
+        if findings := check_sources(sources, missing):
             return None, findings
         if not copy or all(source.path.parent == folder for source in sources):
             files = _read(sources, None, progress)

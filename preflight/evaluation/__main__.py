@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from preflight import checkpoints, config, pipeline
+from preflight import checkpoints, config, launch
 from preflight.evaluation import answers, result
 from preflight.workspace import find_workspace
 from preflight.yaml_file import read_yaml
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
     parser.add_argument("--questions", type=int, default=50, metavar="N", help="how many test rows to ask (default 50)")
     args = parser.parse_args(argv)
+    logging.disable(logging.WARNING)  # torch and torchao warn about extensions that no part of this needs
     try:
         return _evaluate(args)
     except KeyboardInterrupt:
@@ -46,7 +48,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             print(f"{finding.where}: {finding.message}; {finding.fix}", file=sys.stderr)
         print(f"{run.folder} holds no trained run. Train it: make train CONFIG={os.path.relpath(args.config)}", file=sys.stderr)
         return 1
-    if not whole.ends_the_run:
+    if not checkpoints.is_finished(run.outputs, whole):
         print(
             f"The run stopped at step {whole.step} of {whole.max_steps}. To go on: make train CONFIG={os.path.relpath(args.config)}", file=sys.stderr
         )
@@ -64,7 +66,7 @@ def _evaluate(args: argparse.Namespace) -> int:
                 asked = answers.ask(file.values, run.outputs, questions, lambda done, total: bar.update(task, completed=done, total=total))
         state = json.loads((whole.path / "trainer_state.json").read_text(encoding="utf-8"))
         measured = result.summarise(asked, state, run.outputs)
-        pipeline.write_whole(run.folder / result.FILE, result.as_text(measured))
+        launch.write_whole(run.folder / result.FILE, result.as_text(measured))
     _show(measured, run.outputs, args.config)
     return 0
 

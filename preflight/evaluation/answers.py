@@ -61,6 +61,9 @@ def ask(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question],
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     dtype = torch.bfloat16 if config.get("bf16") else torch.float16 if config.get("fp16") else torch.float32
     quantisation = (

@@ -1,0 +1,49 @@
+"""The command that starts training, what its environment must say, and the YAML it starts from."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from preflight.config import Config
+from preflight.packages import Environment
+from preflight.staging import DataFile
+
+
+def launch_variables(resolved: Config, files: Sequence[DataFile]) -> dict[str, str]:
+    """Telemetry off unless the user set it; no GPU for a config that wants none; no hub where nothing comes from it."""
+    variables = {} if "AXOLOTL_DO_NOT_TRACK" in os.environ else {"AXOLOTL_DO_NOT_TRACK": "1"}
+    if not resolved.needs_gpu:
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    entries = sum(len(resolved.values.get(name) or ()) for name in ("datasets", "test_datasets"))
+    if Path(str(resolved.values.get("base_model"))).is_dir() and entries == sum(bool(file.key) for file in files):
+        variables["HF_HUB_OFFLINE"] = "1"
+    return variables
+
+
+def launch_command(environment: Environment, path: Path, needs_gpu: bool) -> tuple[str, ...]:
+    """Every flag that accelerate would otherwise guess and warn about. On a CPU its own guess is one thread."""
+    flags = {"--num_processes": "1", "--num_machines": "1", "--mixed_precision": "no", "--dynamo_backend": "no"}
+    if not needs_gpu:
+        flags["--num_cpu_threads_per_process"] = str(os.cpu_count() or 1)
+    accelerate = _near(environment.accelerate) if environment.accelerate else "accelerate"
+    return (accelerate, "launch", *itertools.chain(*flags.items()), "-m", "axolotl.cli.train", _near(path))
+
+
+def _near(path: Path) -> str:
+    """The path as seen from the current folder, if it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write the file so that a kill leaves the old one or the new one. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
