@@ -3,4 +3,6 @@
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036  # before any import that an older Python can't even parse
-    sys.exit("preflight needs Python 3.11 to 3.13; this is %d.%d. Run it with another one: python3.11 -m preflight" % sys.version_info[:2])  # noqa: UP031
+    text = "preflight needs Python 3.11 to 3.13; this is %d.%d. Run it with another one: python3.11 -m preflight\n"
+    sys.stderr.write(text % sys.version_info[:2])
+    sys.exit(2)

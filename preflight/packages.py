@@ -25,7 +25,7 @@ def inspect_environment(python: Path = Path(sys.executable)) -> Environment:
     """The environment of this Python, or else the checkout's .venv: the first that has `accelerate`. Imports none of it."""
     for folder in (python.parent, CHECKOUT / ".venv" / "bin"):
         if (folder / "accelerate").exists():
-            return Environment(accelerate=folder / "accelerate", wrong=_wrong(folder.parent, read_requirements()))
+            return Environment(accelerate=folder / "accelerate", wrong=wrong_versions(folder.parent, read_requirements()))
     return Environment(accelerate=None)
 
 
@@ -59,7 +59,8 @@ def check_environment(environment: Environment) -> list[Finding]:
     ]
 
 
-def _wrong(prefix: Path, requirements: list[Requirement]) -> tuple[tuple[str, str, str], ...]:
+def wrong_versions(prefix: Path, requirements: list[Requirement]) -> tuple[tuple[str, str, str], ...]:
+    """(name, wanted, installed) of each requirement that the environment at `prefix` does not meet."""
     folders = [str(folder) for folder in prefix.glob("lib/python3.*/*-packages")]
     wrong = []
     for requirement in requirements:

@@ -66,4 +66,5 @@ if ! wait "$pip"; then
     exit 1
 fi
 echo "$wanted" >"$stamp"
+echo "$wanted" >"$venv/.installed" # the development environment is one for training too
 echo "setup: done in $SECONDS s"

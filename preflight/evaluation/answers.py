@@ -20,7 +20,7 @@ class Question:
     @property
     def shown(self) -> str:
         """The last line of the prompt, which is the question, without the markup."""
-        return self.prompt.removesuffix(MARKER).strip().splitlines()[-1]
+        return self.prompt.removesuffix(MARKER).removeprefix("[INST]").strip().splitlines()[-1]
 
 
 @dataclass(frozen=True, kw_only=True)

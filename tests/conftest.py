@@ -1,0 +1,128 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+OFFLINE = {"AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def codes(self):
+        return [finding["code"] for finding in self.json["findings"]]
+
+
+def environment(gpus=None):
+    """This process's variables, with the fake driver in the place of NVIDIA's."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("COLAB_", "AXOLOTL_"))}
+    env["PYTHONPATH"] = str(CHECKOUT / "tests" / "fakes")
+    if gpus is not None:
+        env["FAKE_GPUS"] = json.dumps(gpus)
+    return env
+
+
+def run(*command, cwd=CHECKOUT, env=None):
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env=env or environment(), capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def preflight(tmp_path):
+    """Runs `python -m preflight` as a person does, on a workspace of its own."""
+
+    def call(*arguments, gpus=None, workspace=tmp_path / "workspace", under=()):
+        return run(*under, sys.executable, "-m", "preflight", *arguments, "--workspace", workspace, env=environment(gpus))
+
+    return call
+
+
+def in_small_disk(folder: Path, options: str):
+    """A command prefix that runs what follows with a tmpfs of its own on `folder`: gone with the process, no root needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
+    return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", options, folder)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@dataclass(frozen=True)
+class SmokeRun:
+    """The README's first command, in a fresh copy of the project: killed half-way, run again, and once more."""
+
+    checkout: Path
+    killed: str  # output up to the kill
+    killed_at: int  # newest checkpoint then
+    resumed: Ran
+    again: Ran
+
+    @property
+    def folder(self):
+        return self.checkout / "workspace" / "runs" / "smoke"
+
+    @property
+    def state(self):
+        newest = max(self.folder.glob("outputs/checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        return json.loads((newest / "trainer_state.json").read_text())
+
+
+def fresh_copy(to: Path) -> Path:
+    """The project's own files, as a clone has them, without what git ignores."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
+    for name in listed.split("\0"):
+        if name and (CHECKOUT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            (to / name).write_bytes((CHECKOUT / name).read_bytes())
+            (to / name).chmod((CHECKOUT / name).stat().st_mode)
+    return to
+
+
+def readme_commands() -> list[str]:
+    """The README's first block of commands."""
+    block = (CHECKOUT / "README.md").read_text().partition("```sh\n")[2].partition("```")[0]
+    return [line.partition("#")[0].strip() for line in block.strip().splitlines()]
+
+
+def in_this_environment():
+    """Variables that make the README's commands use the environment that runs the tests, in place of one they would install."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("COLAB_", "PYTEST", "MAKE"))} | {"VENV": sys.prefix}
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    checkout = fresh_copy(tmp_path_factory.mktemp("clone"))
+    command = ["bash", "-c", readme_commands()[0]]
+    env = in_this_environment()
+
+    log = checkout.parent / "killed.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=checkout, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        outputs = checkout / "workspace" / "runs" / "smoke" / "outputs"
+        while not (outputs / "checkpoint-100" / "trainer_state.json").exists():
+            assert process.poll() is None, log.read_text()[-3000:]
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    steps = [int(path.name.rpartition("-")[2]) for path in outputs.glob("checkpoint-*")]
+
+    resumed = run(*command, cwd=checkout, env=env)
+    again = run(*command, cwd=checkout, env=env)
+    return SmokeRun(checkout, log.read_text(), max(steps), resumed, again)

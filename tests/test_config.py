@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import pytest
+
+from preflight.config import (
+    CONFIGS,
+    TIER_KEYS,
+    Change,
+    Config,
+    UsageError,
+    experiment,
+    parse_override,
+    read_tier,
+    step_size,
+    tier_changes,
+    with_changes,
+)
+from preflight.gpu import CPU, TIERS
+from preflight.schema import check_config, read_schema
+from preflight.yaml_file import YamlFile, read_yaml
+
+SHIPPED = sorted(CONFIGS.glob("*.yaml"))
+TRAINING = [path for path in SHIPPED if path.name != "colab_setup.yaml"]
+BY_NAME = {tier.name: tier for tier in TIERS}
+
+
+def config(**values):
+    return Config(file=YamlFile(path=Path("x.yaml"), values=values), values=values)
+
+
+def load(path):
+    file, findings = read_yaml(path)
+    assert findings == []
+    return Config(file=file, values=file.values)
+
+
+def on_tier(path, name):
+    tier, findings = read_tier(name)
+    assert findings == []
+    before = load(path)
+    after, findings = with_changes(before, tier_changes(before, tier, ()))
+    assert findings == []
+    return before, after
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.name)
+def test_shipped_configs_hold_only_what_axolotl_knows(path):
+    assert check_config(load(path), read_schema()) == []
+
+
+def test_every_tier_has_its_file_and_no_other_is_there():
+    assert {path.stem for path in (CONFIGS / "tiers").glob("*")} == {*BY_NAME, CPU}
+
+
+@pytest.mark.parametrize("name", [*BY_NAME, CPU])
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.name)
+def test_a_tier_never_changes_the_experiment(path, name):
+    before, after = on_tier(path, name)
+    assert experiment(after.values) == experiment(before.values)
+    assert step_size(after.values) == step_size(before.values)
+    assert {change.key for change in after.changes} <= TIER_KEYS | {"gradient_accumulation_steps"}
+    assert check_config(after, read_schema()) == []
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_tier_asks_for_no_more_than_its_gpu_has(name):
+    """bf16, tf32 and varlen attention need compute capability 8; 4 x 2,048 tokens without checkpointing need 43.8 GiB."""
+    _, after = on_tier(CONFIGS / "mistral_qlora.yaml", name)
+    modern = BY_NAME[name].compute_capability >= (8, 0)
+    assert {key: after.values[key] for key in ("bf16", "fp16", "tf32", "sdpa_varlen")} == {
+        "bf16": modern,
+        "fp16": not modern,
+        "tf32": modern,
+        "sdpa_varlen": modern,
+    }
+    assert after.values["gradient_checkpointing"] == (BY_NAME[name].memory_gib < 80)
+    assert after.values["micro_batch_size"] == (4 if modern else 1)
+
+
+def test_the_cpu_tier_asks_for_no_gpu_feature():
+    _, after = on_tier(CONFIGS / "mistral_qlora.yaml", CPU)
+    assert not any(after.values[key] for key in ("bf16", "fp16", "tf32", "lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"))
+
+
+@pytest.mark.parametrize(
+    ("micro", "accumulation", "most", "split"), [(4, 4, 4, (4, 4)), (4, 4, 1, (1, 16)), (4, 4, 3, (2, 8)), (3, 1, 2, (1, 3)), (1, 5, 8, (5, 1))]
+)
+def test_the_split_keeps_the_product(micro, accumulation, most, split):
+    before = config(micro_batch_size=micro, gradient_accumulation_steps=accumulation)
+    changes = tier_changes(before, YamlFile(path=Path("t.yaml"), values={"micro_batch_size": most}), ())
+    after, _ = with_changes(before, changes)
+    assert (after.values["micro_batch_size"], after.values["gradient_accumulation_steps"]) == split
+
+
+def test_a_split_that_the_user_sets_is_left_alone():
+    chosen = [Change(key="micro_batch_size", value=8, layer="--set")]
+    assert tier_changes(config(micro_batch_size=8), YamlFile(path=Path("t.yaml"), values={"micro_batch_size": 1}), chosen) == []
+
+
+def test_set_reaches_inside_and_says_where_a_value_came_from():
+    before = config(datasets=[{"path": "a"}], lora_r=16)
+    after, findings = with_changes(before, [parse_override("datasets.0.path=b"), parse_override("lora_r=16"), parse_override("a.b=null")])
+    assert findings == []
+    assert after.values == {"datasets": [{"path": "b"}], "lora_r": 16, "a": {"b": None}}
+    assert before.values["datasets"] == [{"path": "a"}]
+    assert after.changes == (Change(key="datasets.0.path", value="b", layer="--set"),)
+    assert after.where("datasets.0.path") == "--set $.datasets.0.path"
+
+
+def test_the_layer_above_wins():
+    after, _ = with_changes(config(bf16=True), [Change(key="bf16", value=False, layer="tier t4"), Change(key="bf16", value="auto", layer="--set")])
+    assert after.values == {"bf16": "auto"}
+    assert after.where("bf16") == "--set $.bf16"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("a=1", 1), ("a=2e-4", "2e-4"), ("a=true", True), ("a=[x, y]", ["x", "y"]), ("a=", None), ("a=b=c", "b=c")]
+)
+def test_values_are_read_as_yaml(text, value):
+    assert parse_override(text).value == value
+
+
+@pytest.mark.parametrize("text", ["a", "", "=1", "a=[", "a=!!python/object:os.x {}"])
+def test_an_override_that_is_none(text):
+    with pytest.raises(UsageError, match="--set"):
+        parse_override(text)
+
+
+def test_the_experiment_is_the_rows_and_the_rates_not_the_paths_or_the_gpu():
+    here = {
+        "datasets": [{"path": "/a/x.jsonl", "type": "completion"}],
+        "dataset_prepared_path": "/a/prepared/123",
+        "bf16": True,
+        "micro_batch_size": 4,
+        "save_steps": 5,
+    }
+    there = {
+        "datasets": [{"path": "/b/x.jsonl", "type": "completion"}],
+        "dataset_prepared_path": "/b/prepared/123",
+        "fp16": True,
+        "gradient_accumulation_steps": 4,
+        "save_steps": 9,
+    }
+    assert experiment(here) == experiment(there)
+    assert experiment(here) != experiment(there | {"dataset_prepared_path": "/b/prepared/124"})
+    assert experiment(here) != experiment(here | {"learning_rate": 1})
+    assert experiment(here) != experiment(here | {"micro_batch_size": 8})

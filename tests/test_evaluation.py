@@ -1,0 +1,55 @@
+import json
+import subprocess
+import sys
+
+from preflight.evaluation.answers import Answers, Question, read_questions
+from preflight.evaluation.result import FILE, as_text, eval_losses, read_result, summarise
+from preflight.workspace import Run
+from tests.conftest import CHECKOUT, run
+
+STATE = {"global_step": 30, "log_history": [{"step": 0, "eval_loss": 3.0}, {"step": 10, "loss": 2.0}, {"step": 30, "eval_loss": 1.5}]}
+QUESTIONS = [Question(prompt="[INST] ddl\n\nHow many? [/INST]", answer="SELECT 1;"), Question(prompt="[INST] Which? [/INST]", answer="SELECT 2;")]
+
+
+def test_losses_come_from_the_trainers_log():
+    assert eval_losses(STATE) == (3.0, 1.5)
+    assert eval_losses({"log_history": [{"step": 10, "loss": 2.0}]}) == (None, None)
+
+
+def test_questions_are_the_rows_up_to_their_marker(tmp_path):
+    texts = ["[INST] a [/INST] SELECT 1;", "no marker", "[INST] b [/INST] SELECT 2; ", "[INST] c [/INST] d"]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    asked = read_questions(tmp_path / "t.jsonl", "text", 2)
+    assert [(question.prompt, question.answer) for question in asked] == [("[INST] a [/INST]", "SELECT 1;"), ("[INST] b [/INST]", "SELECT 2;")]
+    assert QUESTIONS[0].shown == "How many?"
+
+
+def test_figures_count_exact_answers_only(tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
+    answers = Answers(questions=QUESTIONS, base=["", "select 2;"], adapter=["SELECT 1", "SELECT 2;"])
+    result = summarise(answers, STATE, tmp_path)
+    assert (result.questions, result.base_exact, result.adapter_exact) == (2, 0, 1)
+    assert result.example == {"question": "Which?", "expected": "SELECT 2;", "base": "select 2;", "adapter": "SELECT 2;"}
+
+
+def test_a_result_of_another_adapter_is_not_shown(tmp_path):
+    adapter = tmp_path / "outputs"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"x")
+    result = summarise(None, STATE, adapter)
+    (tmp_path / FILE).write_text(as_text(result))
+    assert read_result(Run(folder=tmp_path)) == result
+    (adapter / "adapter_model.safetensors").write_bytes(b"y")
+    assert read_result(Run(folder=tmp_path)) is None
+
+
+def test_no_run_yet_says_how_to_make_one(tmp_path):
+    ran = run(sys.executable, "-m", "preflight.evaluation", "axolotl_configs/smoke.yaml", "--workspace", tmp_path)
+    assert ran.code == 1
+    assert "make train CONFIG=axolotl_configs/smoke.yaml" in ran.err
+
+
+def test_every_shell_script_is_one_that_bash_can_read():
+    for script in (CHECKOUT / "scripts").glob("*.sh"):
+        subprocess.run(["bash", "-n", script], check=True)
+        assert script.stat().st_mode & 0o100
