@@ -16,14 +16,43 @@ case "${1:-}" in
     *) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
 esac
 
-good() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+is() { # is PYTHON FIRST LAST: a Python of a version from FIRST to LAST
+    "$1" -c "import sys; sys.exit(not ($2) <= sys.version_info[:2] <= ($3))" 2>/dev/null
+}
 
-find_python() {
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-        if good "$candidate"; then command -v "$candidate"; return; fi
+find_python() { # 3.13 only where nothing else is there: a package has to be built for it
+    local last candidate
+    for last in "3, 12" "3, 13"; do
+        for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.13}; do
+            if is "$candidate" "3, 11" "$last"; then command -v "$candidate"; return; fi
+        done
     done
-    echo "setup: needs Python 3.11 to 3.13; ${PYTHON:-python3} is $("${PYTHON:-python3}" -V 2>&1 || true). Install one, or name it: PYTHON=/path/to/python3.12 make ..." >&2
-    exit 2
+    candidate=${PYTHON:-python3}
+    echo "setup: needs Python 3.11 to 3.13; $candidate is $("$candidate" -V 2>&1 || true). Install one, or name it: PYTHON=/path/to/python3.12 make ..." >&2
+    return 2
+}
+
+install() { # install PIP_ARGUMENTS: pip with its output in the log, and a line now and then of what it is at
+    env -u PYTHONPATH "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off "$@" -c constraints.txt >>"$log" 2>&1 &
+    pip=$!
+    trap 'kill "$pip" 2>/dev/null; echo; echo "setup: interrupted; the same command goes on"; exit 130' INT TERM
+    while kill -0 "$pip" 2>/dev/null; do
+        sleep 2
+        line=$(grep -v WARNING "$log" | tail -n 1 | tr -s ' ' | cut -c 1-90)
+        if [[ -t 1 ]]; then
+            printf '\r\033[Ksetup: %4d s  %s' "$SECONDS" "$line"
+        elif ((SECONDS >= next)); then
+            printf 'setup: %4d s  %s\n' "$SECONDS" "$line"
+            next=$((SECONDS + 20))
+        fi
+    done
+    [[ ! -t 1 ]] || echo
+    if ! wait "$pip"; then
+        echo "setup: the installation failed after $SECONDS s. The end of $log:" >&2
+        grep -v '^ *$' "$log" | tail -n 8 >&2
+        echo "setup: mend the cause (network? disk: $(df -h . | awk 'NR == 2 {print $4}') free) and run the same command again" >&2
+        exit 1
+    fi
 }
 
 wanted=$(cat requirements.txt requirements-dev.txt constraints.txt | cksum)
@@ -32,7 +61,7 @@ if [[ -x $venv/bin/python && -e $stamp && $(<"$stamp") == "$wanted" ]]; then
     exit 0
 fi
 
-if ! good "$venv/bin/python" || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+if ! is "$venv/bin/python" "3, 11" "3, 13" || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     python=$(find_python)
     echo "setup: making $venv with $("$python" -V)"
     if ! "$python" -m venv "$venv"; then
@@ -42,29 +71,16 @@ if ! good "$venv/bin/python" || ! "$venv/bin/python" -m pip --version >/dev/null
 fi
 
 log=$venv/install.log
+next=0
+: >"$log"
 echo "setup: installing about 200 packages into $venv: minutes, and 5 GB of disk (9 GB with torch for CUDA). Log: $log"
-# the build environment of a source package inherits nothing from the caller's Python
-env -u PYTHONPATH "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
-    "${requirements[@]}" -c constraints.txt >"$log" 2>&1 &
-pip=$!
-trap 'kill "$pip" 2>/dev/null; echo; echo "setup: interrupted; the same command goes on"; exit 130' INT TERM
-while kill -0 "$pip" 2>/dev/null; do
-    sleep 2
-    line=$(tail -n 1 "$log" | tr -s ' ' | cut -c 1-90)
-    if [[ -t 1 ]]; then
-        printf '\r\033[Ksetup: %4d s  %s' "$SECONDS" "$line"
-    elif ((SECONDS >= ${next:=0})); then
-        printf 'setup: %4d s  %s\n' "$SECONDS" "$line"
-        next=$((SECONDS + 20))
-    fi
-done
-[[ -t 1 ]] && echo
-if ! wait "$pip"; then
-    echo "setup: the installation failed after $SECONDS s. The end of $log:" >&2
-    grep -v '^ *$' "$log" | tail -n 8 >&2
-    echo "setup: mend the cause (network? disk: $(df -h . | awk 'NR == 2 {print $4}') free) and run the same command again" >&2
-    exit 1
+if is "$venv/bin/python" "3, 13" "3, 13"; then
+    # axolotl 0.19.0 pins zstandard 0.22.0, which has no wheel for 3.13, and whose own build asks for a cffi that 3.13 can't load
+    echo "setup: Python 3.13 needs a C compiler and some minutes more for zstandard; with Python 3.12 it needs neither"
+    install setuptools wheel cffi
+    install --no-build-isolation --no-deps "$(grep -o '^zstandard==[0-9.]*' constraints.txt)"
 fi
+install "${requirements[@]}"
 echo "$wanted" >"$stamp"
 echo "$wanted" >"$venv/.installed" # the development environment is one for training too
 echo "setup: done in $SECONDS s"
