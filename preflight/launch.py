@@ -8,11 +8,17 @@ from pathlib import Path
 from preflight.config import Config
 from preflight.packages import Environment
 from preflight.staging import DataFile
+from preflight.workspace import CHECKOUT
+
+PLUGIN = "preflight.axolotl_plugin.KitPlugin"
 
 
 def launch_variables(resolved: Config, files: Sequence[DataFile]) -> dict[str, str]:
-    """Telemetry off unless the user set it; no GPU for a config that wants none; no hub where nothing comes from it."""
+    """Telemetry off unless the user set it; no GPU for a config that wants none; no hub where nothing comes from it; the
+    plugin's place where the launch from the current folder would not find it."""
     variables = {} if "AXOLOTL_DO_NOT_TRACK" in os.environ else {"AXOLOTL_DO_NOT_TRACK": "1"}
+    if Path.cwd() != CHECKOUT:
+        variables["PYTHONPATH"] = str(CHECKOUT)
     if not resolved.needs_gpu:
         variables["CUDA_VISIBLE_DEVICES"] = ""
     entries = sum(len(resolved.values.get(name) or ()) for name in ("datasets", "test_datasets"))

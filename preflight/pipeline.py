@@ -128,6 +128,9 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
     # judge what an earlier session left
     run = workspace.run(resolved.name)
     resolved, _ = config.with_changes(resolved, _paths(files, staged, run))
+    plugins = resolved.values.get("plugins")
+    listed = [*(plugins if isinstance(plugins, list) else ()), launch.PLUGIN]
+    resolved, _ = config.with_changes(resolved, [Change(key="plugins", value=listed, layer="preflight")])
     kept = judged.attempt((), checkpoints.inspect_checkpoints, run.outputs)
     whole = checkpoints.newest_whole(kept)
     judged.add(judged.attempt([], checkpoints.check_checkpoints, kept))

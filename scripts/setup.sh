@@ -38,7 +38,7 @@ install() { # install PIP_ARGUMENTS: pip with its output in the log, and a line 
     trap 'kill "$pip" 2>/dev/null; echo; echo "setup: interrupted; the same command goes on"; exit 130' INT TERM
     while kill -0 "$pip" 2>/dev/null; do
         sleep 2
-        line=$(grep -v WARNING "$log" | tail -n 1 | tr -s ' ' | cut -c 1-90)
+        line=$({ grep -v WARNING "$log" || true; } | tail -n 1 | tr -s ' ' | cut -c 1-90) # grep fails on a log that is still empty
         if [[ -t 1 ]]; then
             printf '\r\033[Ksetup: %4d s  %s' "$SECONDS" "$line"
         elif ((SECONDS >= next)); then
