@@ -56,7 +56,7 @@ def test_the_resolved_yaml_holds_every_value_of_the_file_and_the_layers(prefligh
     resolved = yaml.safe_load(text)
     user = yaml.safe_load((CHECKOUT / SMOKE).read_text())
     changed = {key for key in resolved if resolved[key] != user.get(key)}
-    assert changed == {"learning_rate", "datasets", "test_datasets", "dataset_prepared_path", "output_dir"}
+    assert changed == {"learning_rate", "datasets", "test_datasets", "dataset_prepared_path", "output_dir", "plugins"}
     assert "# --set:           learning_rate = 0.001\n" in text
     assert "datasets.0.field" not in text, "a --set that changes nothing is not a change"
 
