@@ -1,17 +1,14 @@
 import json
 import os
-import random
 import shutil
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
 from preflight.staging import bring, check_sources, find_data, inspect_source, is_whole, read_manifest, recover, stage
 from preflight.workspace import find_workspace
-from tests.conftest import CHECKOUT, environment, tree
+from tests.conftest import tree
 
 
 def quiet(what, done, total):
@@ -128,28 +125,54 @@ def test_a_copy_that_fails_leaves_the_old_set(rows, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"rows", "data"}
 
 
+def killed_at(event, step):
+    """Run `step` in a forked child that dies at its event-th touch of the file system; False once it lives to its end."""
+    child = os.fork()
+    if child == 0:
+        left = event
+
+        def count(name, arguments):
+            nonlocal left
+            if name == "open" or name.startswith(("os.", "shutil.")):
+                left -= 1
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        try:
+            step()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
 def test_a_kill_at_any_moment_leaves_the_old_set_or_the_new(tmp_path):
-    rng = random.Random(7)
-    rows, workspace = tmp_path / "rows", tmp_path / "workspace"
+    """Killed before each touch of the file system in turn, and again while the next run ends what that left."""
+    rows, old = tmp_path / "rows", tmp_path / "old"
     rows.mkdir()
-    command = [sys.executable, "-m", "preflight", "axolotl_configs/smoke.yaml", "--data", rows, "--workspace", workspace]
-    killed = 0
-    for attempt in range(8):
-        for name in ("train_postgres.jsonl", "val_postgres.jsonl"):
-            (rows / name).write_bytes(b'{"text": "%d"}\n' % attempt * 3_000_000)
-        process = subprocess.Popen(command, cwd=CHECKOUT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not (workspace / ".sample_data.new").exists() and process.poll() is None:
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.25))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        recover(workspace / "sample_data")
-        staged = read_manifest(workspace / "sample_data")
-        assert staged is None or is_whole(staged)
-    assert killed >= 4, "the kills came too late to show anything"
-    assert subprocess.run(command, cwd=CHECKOUT, env=environment(), stdout=subprocess.DEVNULL).returncode == 0
-    assert (workspace / "sample_data/train_postgres.jsonl").read_bytes() == (rows / "train_postgres.jsonl").read_bytes()
-    assert [path.name for path in workspace.iterdir() if path.name.startswith(".")] == []
+
+    def sources(content):
+        for name in ("a.jsonl", "b.jsonl"):
+            (rows / name).write_text(content)
+        return [inspect_source(rows / name) for name in ("a.jsonl", "b.jsonl")]
+
+    stage(sources("old"), old, quiet)
+    new_rows = sources("new!")
+    ends = []
+    for event in range(1, 200):
+        folder = tmp_path / str(event) / "data"
+        shutil.copytree(old, folder)
+        killed = killed_at(event, lambda folder=folder: stage(new_rows, folder, quiet))
+        killed_at(1 + event % 4, lambda folder=folder: recover(folder))
+        recover(folder)
+        assert is_whole(read_manifest(folder)), event
+        ends.append((folder / "a.jsonl").read_text())
+        assert (folder / "b.jsonl").read_text() == ends[-1], event
+        if not killed:
+            break
+    assert set(ends[:-1]) == {"old", "new!"}
+    assert ends[-1] == "new!"
+    assert [path.name for path in folder.parent.iterdir()] == ["data"]
 
 
 VALUES = {
