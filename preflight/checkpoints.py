@@ -89,6 +89,16 @@ def check_same_run(before: Mapping[str, Any] | None, now: Mapping[str, Any], fol
     ]
 
 
+def check_resume(whole: Checkpoint | None, *, finished: bool, resume: bool) -> list[Finding]:
+    """An error if there is a checkpoint to go on from and colab_setup.yaml says not to."""
+    if whole is None or finished or resume:
+        return []
+    message = f"a run stopped at step {whole.step} of {whole.max_steps}, and session.resume in colab_setup.yaml says not to go on with it"
+    folder = whole.path.parent.parent
+    fix = f"resume: true there; or keep it and start anew: mv {folder} {folder}.before"
+    return [Finding(code="checkpoint.not-resumed", level="error", where=str(whole.path), message=message, fix=fix)]
+
+
 def _inspect(path: Path, step: int) -> Checkpoint:
     missing = [name for name in REQUIRED if not _size(path / name)]
     if missing:

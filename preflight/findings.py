@@ -29,6 +29,7 @@ class Report:
     gpu: Mapping[str, object] = field(default_factory=dict)
     data: Mapping[str, object] = field(default_factory=dict)
     checkpoints: Mapping[str, object] = field(default_factory=dict)
+    setup: Mapping[str, object] = field(default_factory=dict)  # colab_setup.yaml, for a config that needs a GPU
     plan: Mapping[str, object] = field(default_factory=dict)
     changes: tuple[Mapping[str, object], ...] = ()  # key, value, layer: what the YAML that is launched changes in the user's
     config_path: str = ""

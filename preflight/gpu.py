@@ -1,6 +1,7 @@
 """Which GPU is here, which tier it is."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from preflight.findings import Finding
@@ -35,19 +36,28 @@ class Tier:
     device: str  # regular expression on the device name
     memory_gib: float
     compute_capability: tuple[int, int]
+    bf16_tflops: float  # dense peak of the tensor cores, from NVIDIA's data sheets (fp16 where there is no bf16); only ranks the tiers
 
 
 CPU = "cpu"
 TIERS: tuple[Tier, ...] = (
-    Tier(name="t4", title="Tesla T4", device=r"\bT4\b", memory_gib=15, compute_capability=(7, 5)),
-    Tier(name="v100", title="Tesla V100", device=r"\bV100\b", memory_gib=16, compute_capability=(7, 0)),
-    Tier(name="l4", title="NVIDIA L4", device=r"\bL4\b", memory_gib=22, compute_capability=(8, 9)),
-    Tier(name="a100-40gb", title="NVIDIA A100 40 GB", device=r"\bA100\b", memory_gib=40, compute_capability=(8, 0)),
-    Tier(name="a100-80gb", title="NVIDIA A100 80 GB", device=r"\bA100\b", memory_gib=80, compute_capability=(8, 0)),
-    Tier(name="h100", title="NVIDIA H100", device=r"\bH100\b", memory_gib=80, compute_capability=(9, 0)),
-    Tier(name="rtx-pro-6000", title="NVIDIA RTX PRO 6000 (Colab's G4)", device=r"\bRTX PRO 6000\b", memory_gib=96, compute_capability=(12, 0)),
-    Tier(name="h200", title="NVIDIA H200", device=r"\bH200\b", memory_gib=141, compute_capability=(9, 0)),
+    Tier(name="t4", title="Tesla T4", device=r"\bT4\b", memory_gib=15, compute_capability=(7, 5), bf16_tflops=65),
+    Tier(name="v100", title="Tesla V100", device=r"\bV100\b", memory_gib=16, compute_capability=(7, 0), bf16_tflops=125),
+    Tier(name="l4", title="NVIDIA L4", device=r"\bL4\b", memory_gib=22, compute_capability=(8, 9), bf16_tflops=121),
+    Tier(name="a100-40gb", title="NVIDIA A100 40 GB", device=r"\bA100\b", memory_gib=40, compute_capability=(8, 0), bf16_tflops=312),
+    Tier(name="a100-80gb", title="NVIDIA A100 80 GB", device=r"\bA100\b", memory_gib=80, compute_capability=(8, 0), bf16_tflops=312),
+    Tier(name="h100", title="NVIDIA H100", device=r"\bH100\b", memory_gib=80, compute_capability=(9, 0), bf16_tflops=989),
+    Tier(
+        name="rtx-pro-6000",
+        title="NVIDIA RTX PRO 6000 (Colab's G4)",
+        device=r"\bRTX PRO 6000\b",
+        memory_gib=96,
+        compute_capability=(12, 0),
+        bf16_tflops=503,
+    ),
+    Tier(name="h200", title="NVIDIA H200", device=r"\bH200\b", memory_gib=141, compute_capability=(9, 0), bf16_tflops=989),
 )
+OLDEST = (7, 5)  # compute capability that CUDA 13 still knows (facts of torch 2.11 to 2.13 wheels, 2026-11)
 MEMORY_SLACK = 0.9  # NVML reports up to a tenth less than the name says: reserved and ECC memory, GB against GiB
 
 
@@ -100,35 +110,35 @@ def check_gpu(reading: GpuReading, tier: Tier | None, *, needs_gpu: bool) -> lis
     if not needs_gpu:
         return []
     if not reading.gpus:
-        return [
-            Finding(
-                code="gpu.none",
-                level="error",
-                message=f"no NVIDIA GPU on this machine ({reading.reason}), and this config needs one",
-                fix="try the whole road on this CPU: make train; or open notebooks/train_colab.ipynb in Colab with a GPU runtime; "
-                "or plan without one: python -m preflight --gpu a100-40gb",
-            )
-        ]
+        message = f"no NVIDIA GPU on this machine ({reading.reason}), and this config needs one"
+        fix = (
+            "try the whole road on this CPU: make train; or open notebooks/train_colab.ipynb in Colab with a GPU runtime; "
+            "or plan without one: python -m preflight --gpu a100-40gb"
+        )
+        return [Finding(code="gpu.none", level="error", message=message, fix=fix)]
     gpu = reading.gpus[0]
+    seen = f"{gpu.name}, {gpu.memory_gib} GiB, compute capability {gpu.compute_capability[0]}.{gpu.compute_capability[1]}"
+    if gpu.compute_capability < OLDEST:
+        message = f"torch built for CUDA 13, which requirements.txt installs, does not run on this GPU ({seen}); Colab no longer offers it"
+        return [Finding(code="gpu.unsupported", level="warning", where=gpu.name, message=message, fix="choose a T4, an L4 or an A100")]
     if tier_of(gpu):
         return []
-    seen = f"{gpu.name}, {gpu.memory_gib} GiB, compute capability {gpu.compute_capability[0]}.{gpu.compute_capability[1]}"
     if tier is None:
-        return [
-            Finding(
-                code="gpu.unknown",
-                level="warning",
-                where=gpu.name,
-                message=f"no tier describes this GPU ({seen}); the config is used as it stands",
-                fix="choose a GPU that axolotl_configs/tiers/ names",
-            )
-        ]
-    return [
-        Finding(
-            code="gpu.unknown",
-            level="warning",
-            where=gpu.name,
-            message=f"no tier names this GPU ({seen}); the settings of {tier.title} are used, which asks for no more than it has",
-            fix=f"to tune it, copy axolotl_configs/tiers/{tier.name}.yaml and add a line to TIERS in preflight/gpu.py",
-        )
-    ]
+        message = f"no tier describes this GPU ({seen}); the config is used as it stands"
+        fix = "choose a GPU that axolotl_configs/tiers/ names"
+    else:
+        message = f"no tier names this GPU ({seen}); the settings of {tier.title} are used, which asks for no more than it has"
+        fix = f"to tune it, copy axolotl_configs/tiers/{tier.name}.yaml and add a line to TIERS in preflight/gpu.py"
+    return [Finding(code="gpu.unknown", level="warning", where=gpu.name, message=message, fix=fix)]
+
+
+def check_expected(tier: Tier | None, expected: str, units_per_hour: Mapping[str, float]) -> list[Finding]:
+    """`gpu.slower-tier` where the GPU is slower than the one that the plan was made for, with what both take an hour."""
+    planned = next((one for one in TIERS if one.name == expected), None)
+    if tier is None or planned is None or tier.bf16_tflops >= planned.bf16_tflops:
+        return []
+    rates = [f"{one.title} takes {units_per_hour[one.name]} compute units an hour" for one in (tier, planned) if one.name in units_per_hour]
+    message = f"the plan was made for an {planned.title}; this {tier.title} is up to {planned.bf16_tflops / tier.bf16_tflops:.1f} times slower"
+    message += f" (peak of the data sheets); {', '.join(rates)}" if rates else " (peak of the data sheets)"
+    fix = "in Colab: Runtime > Change runtime type, or try again later; the run can go on on another GPU at the same step"
+    return [Finding(code="gpu.slower-tier", level="warning", where=tier.title, message=message, fix=fix)]

@@ -1,14 +1,15 @@
 """The command that starts training, what its environment must say, and the YAML it starts from."""
 
+import hashlib
 import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from preflight.config import Config
+from preflight.config import Change, Config
 from preflight.packages import Environment
-from preflight.staging import DataFile
-from preflight.workspace import CHECKOUT
+from preflight.staging import DataFile, Staged
+from preflight.workspace import CHECKOUT, Run
 
 PLUGIN = "preflight.axolotl_plugin.KitPlugin"
 
@@ -25,6 +26,19 @@ def launch_variables(resolved: Config, files: Sequence[DataFile]) -> dict[str, s
     if Path(str(resolved.values.get("base_model"))).is_dir() and entries == sum(bool(file.key) for file in files):
         variables["HF_HUB_OFFLINE"] = "1"
     return variables
+
+
+def path_changes(resolved: Config, files: Sequence[DataFile], staged: Sequence[Staged], run: Run) -> list[Change]:
+    """The paths of this machine, and the kit's plugin. The prepared rows lie in a folder named by their content: Axolotl's
+    own cache key holds only the path, so new rows at an old path would train on the old."""
+    hashes = {record.source: record.sha256 for rows in staged for record in rows.files}
+    content = hashlib.sha256("".join(hashes.get(str(file.source), "") for file in files if file.key).encode()).hexdigest()[:16]
+    values: dict[str, object] = {file.key: str(file.staged) for file in files if file.key}
+    values |= {"dataset_prepared_path": str(run.prepared / content)} if hashes else {}
+    values["output_dir"] = str(run.outputs)
+    plugins = resolved.values.get("plugins")
+    values["plugins"] = [*(plugins if isinstance(plugins, list) else ()), PLUGIN]
+    return [Change(key=key, value=value, layer="preflight") for key, value in values.items()]
 
 
 def launch_command(environment: Environment, path: Path, needs_gpu: bool) -> tuple[str, ...]:

@@ -19,13 +19,16 @@ class Environment:
 
     accelerate: Path | None
     wrong: tuple[tuple[str, str, str], ...] = ()  # name, wanted, installed ("" if not)
+    installed: frozenset[str] = frozenset()  # the names of all distributions
 
 
 def inspect_environment(python: Path = Path(sys.executable)) -> Environment:
     """The environment of this Python, or else the checkout's .venv: the first that has `accelerate`. Imports none of it."""
     for folder in (python.parent, CHECKOUT / ".venv" / "bin"):
         if (folder / "accelerate").exists():
-            return Environment(accelerate=folder / "accelerate", wrong=wrong_versions(folder.parent, read_requirements()))
+            return Environment(
+                accelerate=folder / "accelerate", wrong=wrong_versions(folder.parent, read_requirements()), installed=installed_names(folder.parent)
+            )
     return Environment(accelerate=None)
 
 
@@ -57,6 +60,12 @@ def check_environment(environment: Environment) -> list[Finding]:
         )
         for name, wanted, installed in environment.wrong
     ]
+
+
+def installed_names(prefix: Path) -> frozenset[str]:
+    """The names of the distributions installed at `prefix`, as their folders spell them, in lower case with dashes."""
+    folders = prefix.glob("lib/python3.*/*-packages/*.dist-info")
+    return frozenset(folder.name.partition("-")[0].lower().replace("_", "-") for folder in folders)
 
 
 def wrong_versions(prefix: Path, requirements: list[Requirement]) -> tuple[tuple[str, str, str], ...]:

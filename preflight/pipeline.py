@@ -1,6 +1,5 @@
 """The whole preflight on one page: look, judge, plan, write, in that order."""
 
-import hashlib
 import itertools
 import os
 import tempfile
@@ -8,12 +7,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from preflight import checkpoints, config, gpu, launch, packages, schema, staging
+from preflight import checkpoints, config, describe, estimate, gpu, launch, packages, schema, sense, setup, staging, tiers, tokens
 from preflight.config import Change, Config
-from preflight.findings import Finding, Level, Report, to_plain
-from preflight.workspace import Run, Workspace, check_workspace, find_workspace, probe_writing
+from preflight.findings import Finding, Level, Report
+from preflight.workspace import check_workspace, find_workspace, probe_writing
 from preflight.yaml_file import read_yaml
 
 P = ParamSpec("P")
@@ -30,6 +29,7 @@ class Request:
     workspace: Path | None = None
     data: Path | None = None
     plan_only: bool = False
+    setup: Path = setup.SETUP
 
 
 class Judged:
@@ -40,6 +40,12 @@ class Judged:
 
     def add(self, findings: Sequence[Finding]) -> None:
         self.findings += findings
+
+    def check(self, check: Callable[P, list[Finding]], *args: P.args, **kwargs: P.kwargs) -> list[Finding]:
+        """Add what the check finds, and return it."""
+        found = self.attempt([], check, *args, **kwargs)
+        self.add(found)
+        return found
 
     def attempt(self, default: T, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -74,48 +80,47 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
         else judged.attempt(gpu.GpuReading(reason="not looked at"), gpu.inspect_gpus)
     )
     environment = judged.attempt(packages.Environment(accelerate=None), packages.inspect_environment)
-    settings, found = read_yaml(config.CONFIGS / "colab_setup.yaml")
+    settings, found = setup.read_setup(request.setup)
     judged.add(found)
     file, found = read_yaml(request.config)
     judged.add(found)
 
     # judge the machine
-    judged.add(judged.attempt([], check_workspace, workspace))
+    judged.check(check_workspace, workspace)
     if not request.plan_only:
-        judged.add(judged.attempt([], packages.check_environment, environment))
-    report = Report(workspace=_workspace(workspace), gpu=_gpus(reading), plan=PLAN)
+        judged.check(packages.check_environment, environment)
+    report = Report(workspace=describe.workspace(workspace), gpu=describe.gpus(reading), plan=describe.PLAN)
     if file is None or settings is None:
-        judged.add(
-            [Finding(code="internal.skipped", level="info", message="config, data and checkpoints were not judged: a file above can't be read")]
-        )
+        message = "config, data and checkpoints were not judged: a file above can't be read"
+        judged.add([Finding(code="internal.skipped", level="info", message=message)])
         return replace(report, findings=tuple(judged.findings))
 
     # judge the config: YAML <- tier <- --set
     known = schema.read_schema()
     resolved, found = config.with_changes(Config(file=file, values=file.values), request.overrides)
     judged.add(found)
-    judged.add(judged.attempt([], schema.check_config, resolved, known))
+    judged.check(schema.check_config, resolved, known)
+    problems = judged.attempt([], schema.find_problems, resolved, known)
+    judged.check(schema.check_deprecated, resolved, known)
     tier = gpu.tier_of(reading.gpus[0]) or gpu.nearest_tier(reading.gpus[0]) if reading.gpus and resolved.needs_gpu else None
-    judged.add(judged.attempt([], gpu.check_gpu, reading, tier, needs_gpu=resolved.needs_gpu))
+    judged.check(gpu.check_gpu, reading, tier, needs_gpu=resolved.needs_gpu)
+    judged.check(gpu.check_expected, tier, settings["compute"]["expected_gpu"], settings["compute"]["compute_units_per_hour"])
     tier_name = tier.name if tier else "" if resolved.needs_gpu else gpu.CPU
     if tier_name:
-        layer, found = config.read_tier(tier_name)
+        layer, found = tiers.read_tier(tier_name)
         judged.add(found)
         if layer:
             # the tier stands below --set: it is applied to what --set made, and --set is said again on top of it
-            resolved, _ = config.with_changes(resolved, config.tier_changes(resolved, layer, request.overrides))
+            resolved, _ = config.with_changes(resolved, tiers.tier_changes(resolved, layer, request.overrides))
             resolved, _ = config.with_changes(resolved, request.overrides)
-            judged.add(
-                judged.attempt(
-                    [],
-                    schema.check_config,
-                    replace(resolved, values={"plugins": resolved.values.get("plugins"), **layer.values}, file=layer, changes=()),
-                    known,
-                )
-            )
+            judged.check(tiers.check_tier, layer)
+            plugins = {"plugins": resolved.values.get("plugins")} if resolved.values.get("plugins") else {}
+            judged.check(schema.check_config, replace(resolved, values=plugins | dict(layer.values), file=layer, changes=()), known)
+    judged.check(setup.check_setup, settings, resolved, workspace)
 
     # judge and stage the rows
-    files = judged.attempt((), staging.find_data, resolved.values, workspace, source=request.data, **settings.values["data"])
+    meant = schema.as_meant(resolved, problems)
+    files = judged.attempt((), staging.find_data, meant.values, workspace, source=request.data, **setup.data_places(settings))
     staged: list[staging.Staged] = []
     missing: Level = "warning" if request.plan_only else "error"
     copy = not request.plan_only and not any(finding.level == "error" for finding in judged.findings)
@@ -124,29 +129,32 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
         rows, found = judged.attempt((None, []), staging.bring, sources, folder, copy=copy, missing=missing, progress=progress)
         judged.add(found)
         staged += [rows] if rows else []
+    counted, found = judged.attempt((tokens.Counted(), []), tokens.count_data, meant.values, files, staged, progress)
+    judged.add(found)
+    steps = judged.attempt(None, estimate.plan_steps, meant.values, counted) if counted.train else None
+
+    # judge what the values do together
+    situation = sense.Situation(
+        compute_capability=reading.gpus[0].compute_capability if reading.gpus and resolved.needs_gpu else None,
+        steps=steps,
+        base_model_missing=judged.attempt(False, tokens.is_missing, str(resolved.values.get("base_model") or "")),
+        installed=environment.installed,
+        reported=frozenset(problem.path for problem in problems),
+    )
+    judged.check(sense.check_sense, meant, situation)
 
     # judge what an earlier session left
     run = workspace.run(resolved.name)
-    resolved, _ = config.with_changes(resolved, _paths(files, staged, run))
-    plugins = resolved.values.get("plugins")
-    listed = [*(plugins if isinstance(plugins, list) else ()), launch.PLUGIN]
-    resolved, _ = config.with_changes(resolved, [Change(key="plugins", value=listed, layer="preflight")])
+    resolved, _ = config.with_changes(resolved, launch.path_changes(resolved, files, staged, run))
     kept = judged.attempt((), checkpoints.inspect_checkpoints, run.outputs)
     whole = checkpoints.newest_whole(kept)
-    judged.add(judged.attempt([], checkpoints.check_checkpoints, kept))
+    judged.check(checkpoints.check_checkpoints, kept)
+    finished = checkpoints.is_finished(run.outputs, whole)
     if copy:
         before, _ = read_yaml(run.config)
-        judged.add(
-            judged.attempt(
-                [],
-                checkpoints.check_same_run,
-                config.experiment(before.values) if before else None,
-                config.experiment(resolved.values),
-                run.folder,
-                run.outputs,
-            )
-        )
-    finished = checkpoints.is_finished(run.outputs, whole)
+        then = tiers.experiment(before.values) if before else None
+        judged.check(checkpoints.check_same_run, then, tiers.experiment(resolved.values), run.folder, run.outputs)
+        judged.check(checkpoints.check_resume, whole, finished=finished, resume=settings["session"]["resume"])
     if whole and not finished:
         resolved, _ = config.with_changes(resolved, [Change(key="resume_from_checkpoint", value=str(whole.path), layer="preflight")])
 
@@ -154,9 +162,10 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
     report = replace(
         report,
         findings=tuple(judged.findings),
-        data={"folders": to_plain([asdict(rows) for rows in staged])},
-        checkpoints=_checkpoints(kept, whole, finished),
-        plan=PLAN | {"tier": tier_name or None} | _step(resolved),
+        setup=describe.setup(settings, workspace) if resolved.needs_gpu else {},
+        data=describe.data(staged, counted),
+        checkpoints=describe.checkpoints(kept, whole, finished),
+        plan=describe.plan(tier_name, meant, steps),
         changes=tuple(asdict(change) for change in resolved.changes),
         config_path=str(run.config),
     )
@@ -169,66 +178,8 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
         try:
             launch.write_whole(run.config, config.render(resolved, report.launch_line))
         except OSError as error:
-            failed = Finding(
-                code="workspace.not-writable",
-                level="error",
-                where=str(run.config),
-                message=f"the resolved YAML can't be written: {error.strerror}",
-                fix="free some space, or give another folder: --workspace DIR",
-            )
+            message = f"the resolved YAML can't be written: {error.strerror}"
+            fix = "free some space, or give another folder: --workspace DIR"
+            failed = Finding(code="workspace.not-writable", level="error", where=str(run.config), message=message, fix=fix)
             return replace(report, findings=(*report.findings, failed), command=())
     return replace(report, written=not request.plan_only)
-
-
-# the contract of --json: every key is there, and null where it is not known
-PLAN: dict[str, Any] = {
-    "tier": None,
-    "tokens_per_step": None,
-    "examples_per_step": None,
-    "steps": None,
-    "tokens": None,
-    "trained_tokens": None,
-    "checkpoints": None,
-    "hours": {"low": None, "high": None},
-    "compute_units": {"low": None, "high": None},
-    "cost_usd": {"low": None, "high": None},
-    "throughput_source": "none",
-}
-
-
-def _workspace(workspace: Workspace) -> dict[str, object]:
-    return {"root": str(workspace.root), "colab": workspace.colab.found, "colab_reason": workspace.colab.reason}
-
-
-def _gpus(reading: gpu.GpuReading) -> dict[str, object]:
-    return {"name": reading.gpus[0].name if reading.gpus else None, "gpus": to_plain([asdict(one) for one in reading.gpus]), "reason": reading.reason}
-
-
-def _step(resolved: Config) -> dict[str, object]:
-    """What an optimizer step holds: tokens where sequences are packed, examples where they are not."""
-    size = config.step_size(resolved.values)
-    if resolved.values.get("sample_packing"):
-        return {"tokens_per_step": size * config.whole_number(resolved.values.get("sequence_len"), 512)}  # 512 is Axolotl's default
-    return {"examples_per_step": size}
-
-
-def _checkpoints(kept: Sequence[checkpoints.Checkpoint], whole: checkpoints.Checkpoint | None, finished: bool) -> dict[str, object]:
-    return {
-        "whole": [str(one.path) for one in kept if not one.problem],
-        "passed_over": [str(one.path) for one in kept if one.problem],
-        "resume_from": str(whole.path) if whole and not finished else None,
-        "step": whole.step if whole else 0,
-        "max_steps": whole.max_steps if whole else None,
-        "finished": finished,
-    }
-
-
-def _paths(files: Sequence[staging.DataFile], staged: Sequence[staging.Staged], run: Run) -> list[Change]:
-    """The paths of this machine. The prepared rows lie in a folder named by their content: Axolotl's own cache key holds
-    only the path, so new rows at an old path would train on the old."""
-    hashes = {record.source: record.sha256 for rows in staged for record in rows.files}
-    content = hashlib.sha256("".join(hashes.get(str(file.source), "") for file in files if file.key).encode()).hexdigest()[:16]
-    paths = {file.key: str(file.staged) for file in files if file.key}
-    paths |= {"dataset_prepared_path": str(run.prepared / content)} if hashes else {}
-    paths["output_dir"] = str(run.outputs)
-    return [Change(key=key, value=value, layer="preflight") for key, value in paths.items()]

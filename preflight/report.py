@@ -2,6 +2,8 @@
 
 import io
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -42,31 +44,23 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
-    root = report.workspace.get("root", "")
+    """(name, text) of each line at the head of the report; empty texts are left out."""
     where = "Colab" if report.workspace.get("colab") else "not Colab"
-    facts = [("workspace", f"{root} ({where}: {report.workspace.get('colab_reason')})")]
-
     gpus = report.gpu.get("gpus")
     seen = ", ".join(f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in gpus) if isinstance(gpus, list) else ""
     tier = report.plan.get("tier")
-    facts.append(("GPU", f"{seen or 'none: ' + str(report.gpu.get('reason'))}{f'; settings of tier {tier}' if tier else ''}"))
-
+    facts = [
+        *_setup(report.setup),
+        ("workspace", f"{report.workspace.get('root', '')} ({where}: {report.workspace.get('colab_reason')})"),
+        ("GPU", f"{seen or 'none: ' + str(report.gpu.get('reason'))}{f'; settings of tier {tier}' if tier else ''}"),
+    ]
     folders = report.data.get("folders")
     for rows in folders if isinstance(folders, list) else ():
-        files = ", ".join(f"{file['name']} {file['rows']:,} rows" for file in rows["files"])
-        facts.append(("data", f"{rows['folder']}: {files} ({rows['how']})"))
-
-    tokens, examples = report.plan.get("tokens_per_step"), report.plan.get("examples_per_step")
-    facts.append(
-        (
-            "step",
-            f"{tokens:,} tokens, packed"
-            if isinstance(tokens, int)
-            else f"{examples:,} example{'s' * (examples > 1)}"
-            if isinstance(examples, int)
-            else "",
-        )
-    )
+        counts = [
+            f"{file['name']} {file['rows']:,} rows" + (f" of {file['tokens']:,} tokens" if file.get("tokens") else "") for file in rows["files"]
+        ]
+        facts.append(("data", f"{rows['folder']}: {', '.join(counts)} ({rows['how']})"))
+    facts += [("tokenizer", str(report.data.get("tokenizer") or "")), ("step", _step(report.plan)), ("run", _run(report.plan))]
 
     kept = report.checkpoints
     step, last = kept.get("step"), kept.get("max_steps")
@@ -77,6 +71,51 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     elif kept:
         facts.append(("checkpoints", "none: starts from the beginning"))
     return [(name, escape(text)) for name, text in facts]
+
+
+def _setup(setup: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What colab_setup.yaml says, in three lines."""
+    if not setup:
+        return []
+    paid, compute, session, drive, data = (setup[name] for name in ("subscription", "compute", "session", "drive", "data"))
+    low, high = compute["compute_units_per_run"]
+    runs = setup["runs_per_month"]
+    share = paid["usd_per_month"] / paid["compute_units_per_month"]
+    return [
+        ("project", f"{setup['project']}: {setup['run']}"),
+        (
+            "subscription",
+            f"{paid['name']}, ${paid['usd_per_month']} a month for {paid['compute_units_per_month']} compute units; GPU priority {paid['gpu_priority']}; "
+            + (f"background execution, at most {paid['max_hours']} h" if paid["background_execution"] else "no background execution")
+            + f"; ends after about {session['idle_hours']} h idle",
+        ),
+        (
+            "plan",
+            f"{compute['expected_gpu']}, else {compute['fallback_gpu']}: {compute['hours_per_run'][0]} to {compute['hours_per_run'][1]} h and {low} to {high} units "
+            f"(${low * share:.2f} to ${high * share:.2f}) a run"
+            + (f", {runs[0]} to {runs[1]} runs a month" if runs else "")
+            + ": the plan's own estimate, not measured",
+        ),
+        ("Drive", f"{drive['models']}, {drive['logs']}, {drive['tensorboard']}"),
+        ("disk", f"{setup['free_disk_gb']} GB free; the plan expects {data['disk_gb']} GB; rows come from {data['source']}"),
+    ]
+
+
+def _step(plan: Mapping[str, Any]) -> str:
+    tokens, examples = plan.get("tokens_per_step"), plan.get("examples_per_step")
+    if isinstance(tokens, int):
+        return f"{tokens:,} tokens, packed" + (f": {examples:,} examples on average" if examples else "")
+    return f"{examples:,} example{'s' * (examples > 1)}" if isinstance(examples, int) else ""
+
+
+def _run(plan: Mapping[str, Any]) -> str:
+    """The steps that follow from the rows, and what happens when."""
+    steps, saves = plan.get("steps"), plan.get("saves")
+    if not isinstance(steps, int) or not isinstance(saves, list):
+        return ""
+    shown_saves = [f"{step:,}" for step in saves] if len(saves) <= 6 else [*(f"{step:,}" for step in saves[:3]), "...", f"{saves[-1]:,}"]
+    many = f"{'' if plan.get('exact') else 'about '}{steps:,} steps, {plan['tokens']:,} tokens; warmup {plan['warmup_steps']:,} steps; "
+    return many + (f"{len(saves)} checkpoint{'s' * (len(saves) > 1)}, after step {', '.join(shown_saves)}" if saves else "no checkpoint")
 
 
 def _finding(finding: Finding) -> list[object]:

@@ -1,15 +1,17 @@
-"""Is each key one that the pinned Axolotl knows. The schema is generated: scripts/generate_schema.py."""
+"""Is each key and value one that the pinned Axolotl knows. The schema is generated: scripts/generate_schema.py."""
 
-import contextlib
+import copy
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain, groupby
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
-from preflight.config import CONFIGS, Config
+from preflight.config import CONFIGS, Config, lookup
 from preflight.findings import Finding
 
 # what TRL, transformers and the user's plan call them
@@ -29,7 +31,18 @@ OTHER_NAMES = {
     "report_to": "use_tensorboard",
     "model_name_or_path": "base_model",
 }
-SCHEMA = CONFIGS / "schema" / "axolotl.json"
+FOLDER = CONFIGS / "schema"
+SCHEMA = FOLDER / "axolotl.json"
+SETUP_SCHEMA = FOLDER / "colab_setup.json"
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
 
 
 @cache
@@ -39,92 +52,171 @@ def read_schema() -> Mapping[str, Any]:
     return schema
 
 
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One key or value that the schema does not take."""
+
+    path: str  # dotted
+    finding: Finding
+    meant: str = ""  # the key that an unknown one is nearest to
+
+
 def check_config(config: Config, schema: Mapping[str, Any]) -> list[Finding]:
-    """Every key and every single value that Axolotl would not take as it is meant."""
-    return check_keys(config, schema) + check_values(config, schema)
+    """Every key and value, at any depth, that Axolotl would not take as it is meant."""
+    return [problem.finding for problem in find_problems(config, schema)] + check_plugin_keys(config, schema)
 
 
-def check_keys(config: Config, schema: Mapping[str, Any]) -> list[Finding]:
-    """An error for each key, at any depth, that Axolotl would drop in silence, with the nearest key it knows."""
+def find_problems(config: Config, schema: Mapping[str, Any]) -> list[Problem]:
+    """Each key that the schema does not have, with the nearest one it has, and each value that it does not take."""
+    problems = []
+    found = Draft202012Validator(schema).iter_errors(dict(config.values))
+    for error in chain.from_iterable(map(_leaves, found)):
+        path = ".".join(str(part) for part in error.absolute_path)
+        if error.validator == "additionalProperties":
+            known = sorted(_properties(error))
+            problems += [_unknown_key(config, f"{path}.{key}".lstrip("."), known) for key in _extra(error)]
+        else:
+            problems.append(_bad_value(config, path, error))
+    # one value may break two rules with one message
+    return sorted(dict.fromkeys(problems), key=lambda problem: config.file.lines.get(problem.path, 0))
+
+
+def as_meant(config: Config, problems: Sequence[Problem]) -> Config:
+    """The config with misspelt keys spelt right and wrong values left out, so that the rest can be judged in the same run."""
+    values = copy.deepcopy(dict(config.values))
+    for problem in problems:
+        parent, _, name = problem.path.rpartition(".")
+        held = lookup(values, parent) if parent else values
+        if isinstance(held, dict) and name in held:
+            value = held.pop(name)
+            if problem.meant:
+                held.setdefault(problem.meant, value)
+    return replace(config, values=values)
+
+
+def check_plugin_keys(config: Config, schema: Mapping[str, Any]) -> list[Finding]:
+    """An error for each key that only a plugin knows which `plugins` does not list."""
     plugins = config.values.get("plugins") or []
     absent = {key: plugin for plugin, keys in schema["x-plugins"].items() for key in keys if plugin not in plugins}
+    return [
+        Finding(
+            code="config.unknown-key",
+            level="error",
+            where=config.where(key),
+            message=f"{key}: only {absent[key]} knows this key, and `plugins` does not list it",
+            fix=f"add it to plugins:\n  - {absent[key]}",
+        )
+        for key in config.values
+        if key in absent
+    ]
+
+
+def check_deprecated(config: Config, schema: Mapping[str, Any]) -> list[Finding]:
+    """A warning for each key that Axolotl only knows in order to refuse or rename it, with what it says of it."""
     findings = []
-    for key, known in _unknown(dict(config.values), [schema], schema, ""):
-        name = key.rpartition(".")[2]
-        near = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in known else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        findings.append(
-            _unknown_key(
-                config, key, "Axolotl does not know this key and would drop it in silence", f"did you mean {near[0]}?" if near else "delete it"
+    for path, name, properties in _keys(config.values, schema):
+        if config_sets(lookup(config.values, path)) and properties.get(name, {}).get("deprecated"):
+            message = f"{path}: {properties[name].get('description', 'deprecated')}"
+            findings.append(
+                Finding(code="config.deprecated-key", level="warning", where=config.where(path), message=message, fix="write the new key")
             )
-        )
-    for key in config.values.keys() & absent.keys():
-        findings.append(
-            _unknown_key(config, key, f"only {absent[key]} knows this key, and `plugins` does not list it", f"add it to plugins:\n  - {absent[key]}")
-        )
     return findings
 
 
-def check_values(config: Config, schema: Mapping[str, Any]) -> list[Finding]:
-    """An error for each single value of a type, or outside the choices, that Axolotl does not take for its key."""
-    findings = []
-    for key, value in config.values.items():
-        options = list(_expand(schema["properties"].get(key, {}), schema))
-        if not all(_is_scalar(option) for option in options):
-            continue  # lists and mappings: Axolotl's own validation judges them
-        if not any(Draft202012Validator(dict(option)).is_valid(reading) for option in options for reading in _readings(value)):
-            message = f"{key}: {value!r} is not {' or '.join(_kind(option) for option in options)}"
-            findings.append(Finding(code="config.bad-value", level="error", where=config.where(key), message=message, fix="write one of those"))
-    return findings
+def config_sets(value: Any) -> bool:
+    """Whether a value asks for anything: Axolotl passes over old keys that hold false or nothing."""
+    return value not in (None, False)
 
 
-def _is_scalar(option: Mapping[str, Any]) -> bool:
-    return option.get("type") in ("string", "number", "integer", "boolean", "null") or "enum" in option or "const" in option
+def _keys(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(dotted key, key, the schema's properties beside it) of the places where old keys live."""
+    places = {"": schema, "fsdp_config": schema["$defs"]["FSDPConfig"]}
+    entries = values.get("datasets")
+    places |= {f"datasets.{i}": schema["$defs"]["SFTDataset"] for i in range(len(entries) if isinstance(entries, list) else 0)}
+    for place, held in places.items():
+        mapping = lookup(values, place) if place else values
+        for key in mapping if isinstance(mapping, Mapping) else ():
+            yield f"{place}.{key}".lstrip("."), str(key), held["properties"]
 
 
-def _readings(value: Any) -> Iterator[Any]:
-    """The value, and what pydantic makes of it: YAML reads 2e-4 as text, and Axolotl as a number."""
-    yield value
-    if isinstance(value, str):
-        for read in (int, float):
-            with contextlib.suppress(ValueError):
-                yield read(value)
+def _leaves(error: ValidationError) -> Iterator[ValidationError]:
+    """The errors at the bottom of one: of several alternatives, those of the one that the value was nearest to."""
+    if not error.context:
+        yield error
+        return
+    branches = [list(group) for _, group in groupby(sorted(error.context, key=_branch), key=_branch)]
+    # an alternative whose very kind the value is not (a list where a mapping stands) was not the one that was meant
+    meant = [
+        branch
+        for branch in branches
+        if not any(inner.validator in ("type", "enum", "const", "pattern") and not inner.relative_path for inner in branch)
+    ]
+    if not meant:
+        yield error
+        return
+    leaves = [[leaf for inner in branch for leaf in _leaves(inner)] for branch in meant]
+    yield from min(leaves, key=lambda branch: sum(len(_extra(leaf)) for leaf in branch))
 
 
-def _kind(option: Mapping[str, Any]) -> str:
-    if "enum" in option:
-        return " or ".join(str(choice) for choice in option["enum"])
-    return str(option.get("const", option.get("type")))
+def _branch(error: ValidationError) -> int:
+    return int(error.relative_schema_path[0])
 
 
-def _unknown_key(config: Config, key: str, message: str, fix: str) -> Finding:
-    return Finding(code="config.unknown-key", level="error", where=config.where(key), message=f"{key}: {message}", fix=fix)
+def _extra(error: ValidationError) -> Sequence[str]:
+    """The keys of a mapping that its schema does not have; for any other error one entry, so that it counts."""
+    if error.validator != "additionalProperties":
+        return [""]
+    return [str(key) for key in dict(error.instance) if key not in _properties(error)]  # type: ignore[arg-type]
 
 
-def _unknown(value: Any, options: list[Mapping[str, Any]], root: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, list[str]]]:
-    """(dotted key, the keys known in its place) for each key that no option of the schema has."""
-    options = [option for branch in options for option in _expand(branch, root)]
-    if isinstance(value, Mapping):
-        objects = [option for option in options if "properties" in option]
-        if not objects or any(option.get("additionalProperties") not in (None, False) for option in options):
-            return  # a free-form mapping
-        known = sorted({key for option in objects for key in option["properties"]})
-        for key, item in value.items():
-            if key not in known:
-                yield f"{prefix}{key}", known
-            else:
-                yield from _unknown(item, [o["properties"][key] for o in objects if key in o["properties"]], root, f"{prefix}{key}.")
-    elif isinstance(value, list):
-        items = [option["items"] for option in options if "items" in option]
-        for index, item in enumerate(value):
-            yield from _unknown(item, items, root, f"{prefix}{index}.")
+def _properties(error: ValidationError) -> Mapping[str, Any]:
+    """The keys that the mapping may hold where the error was found."""
+    return error.schema["properties"] if isinstance(error.schema, Mapping) and isinstance(error.instance, Mapping) else {}
 
 
-def _expand(option: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The option with references followed and alternatives laid side by side."""
-    if "$ref" in option:
-        yield from _expand(root["$defs"][option["$ref"].rpartition("/")[2]], root)
-    elif alternatives := option.get("anyOf") or option.get("oneOf") or option.get("allOf"):
-        for alternative in alternatives:
-            yield from _expand(alternative, root)
-    else:
-        yield option
+def _unknown_key(config: Config, path: str, known: Sequence[str]) -> Problem:
+    name = path.rpartition(".")[2]
+    near = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in known else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    finding = Finding(
+        code="config.unknown-key",
+        level="error",
+        where=config.where(path),
+        message=f"{path}: nothing reads this key: it would be dropped in silence",
+        fix=f"did you mean {near[0]}?" if near else "delete it",
+    )
+    return Problem(path=path, finding=finding, meant=near[0] if near else "")
+
+
+def _bad_value(config: Config, path: str, error: ValidationError) -> Problem:
+    taken = list(dict.fromkeys(_kinds(error.schema, config)))
+    message = f"{path}: {_short(error.instance)} is not {' or '.join(taken)}" if taken else f"{path}: {error.message}"
+    fix = f"write {taken[0]}" if taken else "write what is allowed"
+    return Problem(path=path, finding=Finding(code="config.bad-value", level="error", where=config.where(path), message=message, fix=fix))
+
+
+def _kinds(option: Any, config: Config) -> Iterator[str]:
+    """What the option takes, in words."""
+    option = _resolved(option)
+    for branch in option.get("anyOf") or option.get("oneOf") or option.get("allOf") or ():
+        yield from _kinds(branch, config)
+    if "enum" in option or "const" in option:
+        choices = option.get("enum", [option.get("const")])
+        if choices != [0, 1]:  # how the schema spells that numbers are taken for truth values
+            yield "one of " + ", ".join(str(choice) for choice in choices) if len(choices) > 1 else str(choices[0])
+    elif (kind := option.get("x-kind") or option.get("type")) and kind != "null":
+        limit = [f"{word} {option[name]}" for name, word in LIMITS.items() if name in option]
+        yield " ".join([KINDS.get(str(kind), str(kind)), *limit])
+
+
+LIMITS = {"minimum": "from", "maximum": "up to", "exclusiveMinimum": "above", "exclusiveMaximum": "below", "minItems": "of a length from"}
+
+
+def _resolved(option: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = str(option.get("$ref", ""))
+    held: Mapping[str, Any] = read_schema()["$defs"][reference.rpartition("/")[2]] if reference else option
+    return held
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

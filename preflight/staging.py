@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.findings import Finding, Level
-from preflight.workspace import COLAB_ROOT, Workspace
+from preflight.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]  # what is under way, bytes done, bytes in all
 MANIFEST = "manifest.json"
@@ -58,10 +58,12 @@ class Staged:
     how: str
 
 
-def find_data(values: Mapping[str, Any], workspace: Workspace, *, source: Path | None, drive_folder: str, test_file: str) -> tuple[DataFile, ...]:
+def find_data(
+    values: Mapping[str, Any], workspace: Workspace, *, source: Path | None, drive_folder: str, folder: str, test_file: str
+) -> tuple[DataFile, ...]:
     """Each local file that the config's `datasets` and `test_datasets` name, and the test rows beside the first.
 
-    `/content/data/x` is looked for in the Drive folder, any other path where it says; `source` (--data) overrules both.
+    A file in `folder` is looked for in the Drive folder, any other where its path says; `source` (--data) overrules both.
     What is nowhere else but already staged is its own source. A data set of the hub has no suffix and is left to Axolotl.
     """
     entries = [
@@ -74,7 +76,7 @@ def find_data(values: Mapping[str, Any], workspace: Workspace, *, source: Path |
     for key, path in entries:
         if isinstance(path, str) and path.endswith(SUFFIXES):
             staged = workspace.staged(path)
-            usual = workspace.local(drive_folder) / staged.name if path.startswith(f"{COLAB_ROOT}/") else workspace.local(path)
+            usual = workspace.local(drive_folder) / staged.name if Path(path).is_relative_to(folder) else workspace.local(path)
             candidate = source / staged.name if source else usual
             found.append(DataFile(key=key, staged=staged, source=candidate if candidate.exists() or not staged.exists() else staged))
     if found and test_file:

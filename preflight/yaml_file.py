@@ -67,6 +67,10 @@ def read_yaml(path: Path) -> tuple[YamlFile | None, list[Finding]]:
         return None, [_unreadable(path, "it is nested too deep", "write it flatter")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if "tag:yaml.org,2002:python/" in str(error):
+            message = f"a Python tag, which would run code: {error.problem}"
+            where = f"{path}:{mark.line + 1}" if mark else str(path)
+            return None, [Finding(code="config.unsafe-code", level="error", where=where, message=message, fix="write a plain value")]
         hint = "use spaces in place of tabs" if "'\\t'" in str(error) else "mend the YAML in this line"
         return None, [_unreadable(path, f"not valid YAML: {error.problem or error.context}", hint, mark.line + 1 if mark else 0)]
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-99-99

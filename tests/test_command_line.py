@@ -187,6 +187,7 @@ def test_ctrl_c_while_staging_leaves_nothing(tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell starts its background jobs with SIGINT ignored
     )
     while not (workspace / ".sample_data.new" / "train_postgres.jsonl").exists():
         assert process.poll() is None

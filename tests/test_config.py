@@ -2,21 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from preflight.config import (
-    CONFIGS,
-    TIER_KEYS,
-    Change,
-    Config,
-    UsageError,
-    experiment,
-    parse_override,
-    read_tier,
-    step_size,
-    tier_changes,
-    with_changes,
-)
+from preflight.config import CONFIGS, Change, Config, UsageError, parse_override, step_size, with_changes
 from preflight.gpu import CPU, TIERS
 from preflight.schema import check_config, read_schema
+from preflight.tiers import TIER_KEYS, experiment, read_tier, tier_changes
 from preflight.yaml_file import YamlFile, read_yaml
 
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))

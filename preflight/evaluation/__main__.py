@@ -13,6 +13,7 @@ from rich.table import Table
 
 from preflight import checkpoints, config, launch
 from preflight.evaluation import answers, result
+from preflight.setup import read_setup
 from preflight.workspace import find_workspace
 from preflight.yaml_file import read_yaml
 
@@ -41,7 +42,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     workspace = find_workspace(args.workspace)
     run = workspace.run(args.config.stem)
     file, findings = read_yaml(run.config)
-    settings, more = read_yaml(config.CONFIGS / "colab_setup.yaml")
+    settings, more = read_setup()
     whole = checkpoints.newest_whole(checkpoints.inspect_checkpoints(run.outputs))
     if file is None or settings is None or whole is None:
         for finding in (*findings, *more):
@@ -58,7 +59,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if measured is None or measured.questions > args.questions:
         asked = None
         entry = config.lookup(file.values, "datasets.0") or {}
-        test = Path(str(entry.get("path"))).with_name(str(settings.values["data"]["test_file"]))
+        test = Path(str(entry.get("path"))).with_name(str(settings["data"]["test_file"]))
         questions = answers.read_questions(test, str(entry.get("field")), args.questions) if test.is_file() else []
         if questions:
             with Progress(console=Console(stderr=True), transient=True) as bar:

@@ -1,0 +1,96 @@
+"""What each room found, as the plain values of a Report: the contract of `--json`."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from preflight import config
+from preflight.checkpoints import Checkpoint
+from preflight.config import Config
+from preflight.estimate import Steps
+from preflight.findings import to_plain
+from preflight.gpu import GpuReading
+from preflight.staging import Staged
+from preflight.tokens import Counted
+from preflight.workspace import Workspace
+
+# every key is there, and null where it is not known
+PLAN: dict[str, Any] = {
+    "tier": None,
+    "tokens_per_step": None,
+    "examples_per_step": None,
+    "steps": None,
+    "exact": None,
+    "warmup_steps": None,
+    "tokens": None,
+    "trained_tokens": None,
+    "checkpoints": None,
+    "saves": None,
+    "hours": {"low": None, "high": None},
+    "compute_units": {"low": None, "high": None},
+    "cost_usd": {"low": None, "high": None},
+    "throughput_source": "none",
+}
+
+
+def workspace(found: Workspace) -> dict[str, object]:
+    return {"root": str(found.root), "colab": found.colab.found, "colab_reason": found.colab.reason}
+
+
+def gpus(reading: GpuReading) -> dict[str, object]:
+    return {"name": reading.gpus[0].name if reading.gpus else None, "gpus": to_plain([asdict(one) for one in reading.gpus]), "reason": reading.reason}
+
+
+def data(staged: Sequence[Staged], counted: Counted) -> dict[str, object]:
+    counts = {str(lengths.path): lengths for lengths in (*counted.train, *counted.held_out)}
+    folders = to_plain([asdict(rows) for rows in staged])
+    for rows in folders:
+        for file in rows["files"]:
+            lengths = counts.get(f"{rows['folder']}/{file['name']}")
+            file["tokens"] = lengths.tokens if lengths else None
+    return {"folders": folders, "tokenizer": counted.tokenizer or None}
+
+
+def checkpoints(kept: Sequence[Checkpoint], whole: Checkpoint | None, finished: bool) -> dict[str, object]:
+    return {
+        "whole": [str(one.path) for one in kept if not one.problem],
+        "passed_over": [str(one.path) for one in kept if one.problem],
+        "resume_from": str(whole.path) if whole and not finished else None,
+        "step": whole.step if whole else 0,
+        "max_steps": whole.max_steps if whole else None,
+        "finished": finished,
+    }
+
+
+def plan(tier: str, resolved: Config, steps: Steps | None) -> dict[str, object]:
+    """What an optimizer step holds, and with the rows counted, how many there are."""
+    known: dict[str, object] = {"tier": tier or None}
+    size = config.step_size(resolved.values)
+    if resolved.values.get("sample_packing"):
+        known["tokens_per_step"] = size * config.sequence_len(resolved.values)
+    else:
+        known["examples_per_step"] = size
+    if steps:
+        known |= {
+            "examples_per_step": steps.examples_per_step,
+            "steps": steps.steps,
+            "exact": steps.exact,
+            "warmup_steps": steps.warmup,
+            "tokens": steps.tokens,
+            "checkpoints": len(steps.saves),
+            "saves": list(steps.saves),
+        }
+    return PLAN | known
+
+
+def setup(settings: Mapping[str, Any], found: Workspace) -> dict[str, object]:
+    """colab_setup.yaml, with the disk that is free and the runs that a month's units are good for, by the plan's own estimate."""
+    low, high = settings["compute"]["compute_units_per_run"]
+    units = settings["subscription"]["compute_units_per_month"]
+    root = next(folder for folder in (found.root, *found.root.parents) if folder.exists())
+    derived = {
+        "runs_per_month": [int(units // high), int(units // low)] if low and high else None,
+        "free_disk_gb": round(shutil.disk_usage(root).free / 1e9),
+    }
+    return to_plain(dict(settings)) | derived  # type: ignore[no-any-return]

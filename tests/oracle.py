@@ -1,0 +1,111 @@
+"""What the real Axolotl says, in a process of its own: importing it takes 15 s, so the tests that ask share one.
+
+Run as a script it answers one JSON line for each it reads; `Axolotl` is the other end.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+OFFLINE = {"AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+class Axolotl:
+    """Asks; raises EOFError if the other process died."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=CHECKOUT,
+            env=os.environ | OFFLINE | {"PYTHONPATH": str(CHECKOUT)},
+        )
+
+    def ask(self, what, **arguments):
+        self.process.stdin.write(json.dumps({"what": what} | arguments) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise EOFError(f"the process ended at {what}")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    from axolotl.cli.config import prepare_plugins
+    from axolotl.utils.config import validate_config
+    from axolotl.utils.dict import DictDefault
+    from axolotl.utils.schemas.config import AxolotlInputConfig
+    from pydantic import ValidationError
+
+    def schema():
+        """The schema as the project's command generates it now."""
+        from scripts.generate_schema import generate
+
+        return generate()
+
+    def validate(values, capability=None):
+        """What Axolotl makes of a config on a GPU of this compute capability, and its error or ''."""
+        machine = {}
+        if capability:
+            machine = {
+                "capabilities": {
+                    "bf16": capability >= 80,
+                    "fp8": capability >= 89,
+                    "tf32": capability >= 80,
+                    "n_gpu": 1,
+                    "n_node": 1,
+                    "compute_capability": f"sm_{capability}",
+                },
+                "env_capabilities": {"torch_version": "2.13.0"},
+            }
+        try:
+            cfg = DictDefault(values)
+            prepare_plugins(cfg)
+            return {"values": plain(validate_config(cfg, **machine).to_dict()), "error": ""}
+        except Exception as error:
+            return {"values": {}, "error": f"{type(error).__name__}: {error}"}
+
+    def field_errors(key, values):
+        """For each value, whether the model refuses it for this top-level key; None where a rule over several keys hides that."""
+        base = {"base_model": "x", "datasets": [{"path": "x", "type": "completion"}], "learning_rate": 1, "micro_batch_size": 1}
+        refused = []
+        for value in values:
+            try:
+                AxolotlInputConfig.model_validate(base | {key: value})
+                refused.append(False)
+            except ValidationError as error:
+                places = [detail["loc"][:1] for detail in error.errors()]
+                refused.append(None if () in places else (key,) in places)
+            except Exception:
+                refused.append(None)
+        return refused
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+    calls = {"schema": schema, "validate": validate, "field_errors": field_errors}
+    for line in sys.stdin:
+        question = json.loads(line)
+        answer = calls[question.pop("what")](**question)
+        answers.write(json.dumps(answer, default=str) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
