@@ -84,13 +84,15 @@ def plan(tier: str, resolved: Config, steps: Steps | None) -> dict[str, object]:
     return PLAN | known
 
 
-def setup(settings: Mapping[str, Any], found: Workspace) -> dict[str, object]:
-    """colab_setup.yaml, with the disk that is free and the runs that a month's units are good for, by the plan's own estimate."""
+def setup(settings: Mapping[str, Any], found: Workspace, tier: str) -> dict[str, object]:
+    """colab_setup.yaml, with the disk that is free, the runs that a month's units are good for by the plan's own estimate,
+    and what this tier takes an hour, if that is known."""
     low, high = settings["compute"]["compute_units_per_run"]
     units = settings["subscription"]["compute_units_per_month"]
     root = next(folder for folder in (found.root, *found.root.parents) if folder.exists())
     derived = {
         "runs_per_month": [int(units // high), int(units // low)] if low and high else None,
+        "units_per_hour": settings["compute"]["compute_units_per_hour"].get(tier),
         "free_disk_gb": round(shutil.disk_usage(root).free / 1e9),
     }
     return to_plain(dict(settings)) | derived  # type: ignore[no-any-return]

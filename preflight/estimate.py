@@ -115,10 +115,7 @@ def trained_order(values: Mapping[str, Any], train: Sequence[Lengths]) -> list[i
 def count_batches(values: Mapping[str, Any], order: Sequence[int]) -> int:
     """Micro batches in an epoch of packed sequences; the last, incomplete one is dropped (MultipackBatchSampler)."""
     micro, limit = whole_number(values.get("micro_batch_size"), 1), sequence_len(values)
-    real = values.get("multipack_real_batches")
-    if real is None:
-        real = not str(values.get("attn_implementation")).startswith(PACKS_ACROSS)
-    if not real:
+    if str(values.get("attn_implementation")).startswith(PACKS_ACROSS) and not values.get("multipack_real_batches"):
         micro, limit = 1, micro * limit
     group = whole_number(values.get("sample_packing_group_size"), GROUP_SIZE)
     most = whole_number(values.get("sample_packing_bin_size"), BIN_SIZE)

@@ -162,7 +162,7 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
     report = replace(
         report,
         findings=tuple(judged.findings),
-        setup=describe.setup(settings, workspace) if resolved.needs_gpu else {},
+        setup=describe.setup(settings, workspace, tier_name) if resolved.needs_gpu else {},
         data=describe.data(staged, counted),
         checkpoints=describe.checkpoints(kept, whole, finished),
         plan=describe.plan(tier_name, meant, steps),

@@ -52,7 +52,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     facts = [
         *_setup(report.setup),
         ("workspace", f"{report.workspace.get('root', '')} ({where}: {report.workspace.get('colab_reason')})"),
-        ("GPU", f"{seen or 'none: ' + str(report.gpu.get('reason'))}{f'; settings of tier {tier}' if tier else ''}"),
+        ("GPU", f"{seen or 'none: ' + str(report.gpu.get('reason'))}{f'; settings of tier {tier}' if tier else ''}{_rate(report.setup)}"),
     ]
     folders = report.data.get("folders")
     for rows in folders if isinstance(folders, list) else ():
@@ -96,9 +96,18 @@ def _setup(setup: Mapping[str, Any]) -> list[tuple[str, str]]:
             + (f", {runs[0]} to {runs[1]} runs a month" if runs else "")
             + ": the plan's own estimate, not measured",
         ),
-        ("Drive", f"{drive['models']}, {drive['logs']}, {drive['tensorboard']}"),
+        (
+            "Drive",
+            f"{'results belong in' if drive['backup'] else 'no results are kept in'} {drive['models']}, {drive['logs']}, {drive['tensorboard']}",
+        ),
         ("disk", f"{setup['free_disk_gb']} GB free; the plan expects {data['disk_gb']} GB; rows come from {data['source']}"),
     ]
+
+
+def _rate(setup: Mapping[str, Any]) -> str:
+    rate = setup.get("units_per_hour")
+    month = setup["subscription"]["compute_units_per_month"] if rate else 0
+    return f"; {rate} compute units an hour, so a month's {month} last {month / rate:.0f} h" if rate else ""
 
 
 def _step(plan: Mapping[str, Any]) -> str:

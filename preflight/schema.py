@@ -3,7 +3,7 @@
 import copy
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain, groupby
@@ -73,8 +73,8 @@ def find_problems(config: Config, schema: Mapping[str, Any]) -> list[Problem]:
     for error in chain.from_iterable(map(_leaves, found)):
         path = ".".join(str(part) for part in error.absolute_path)
         if error.validator == "additionalProperties":
-            known = sorted(_properties(error))
-            problems += [_unknown_key(config, f"{path}.{key}".lstrip("."), known) for key in _extra(error)]
+            known, there = sorted(_properties(error)), dict(error.instance)  # type: ignore[arg-type]
+            problems += [_unknown_key(config, f"{path}.{key}".lstrip("."), known, there) for key in _extra(error)]
         else:
             problems.append(_bad_value(config, path, error))
     # one value may break two rules with one message
@@ -174,9 +174,11 @@ def _properties(error: ValidationError) -> Mapping[str, Any]:
     return error.schema["properties"] if isinstance(error.schema, Mapping) and isinstance(error.instance, Mapping) else {}
 
 
-def _unknown_key(config: Config, path: str, known: Sequence[str]) -> Problem:
+def _unknown_key(config: Config, path: str, known: Sequence[str], there: Container[str]) -> Problem:
     name = path.rpartition(".")[2]
-    near = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in known else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in known else []
+    near = near or difflib.get_close_matches(name, [key for key in known if key not in there], n=1, cutoff=0.6)
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.75)  # a key that is there already was hardly meant
     finding = Finding(
         code="config.unknown-key",
         level="error",
@@ -188,8 +190,8 @@ def _unknown_key(config: Config, path: str, known: Sequence[str]) -> Problem:
 
 
 def _bad_value(config: Config, path: str, error: ValidationError) -> Problem:
-    taken = list(dict.fromkeys(_kinds(error.schema, config)))
-    message = f"{path}: {_short(error.instance)} is not {' or '.join(taken)}" if taken else f"{path}: {error.message}"
+    taken = list(dict.fromkeys(_kinds(error.schema, config))) if error.validator != "required" else []
+    message = f"{path}: {_short(error.instance)} is not {' or '.join(taken)}" if taken else f"{path}: {error.message}".removeprefix(": ")
     fix = f"write {taken[0]}" if taken else "write what is allowed"
     return Problem(path=path, finding=Finding(code="config.bad-value", level="error", where=config.where(path), message=message, fix=fix))
 

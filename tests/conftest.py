@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.oracle import Axolotl
+
 CHECKOUT = Path(__file__).resolve().parents[1]
-OFFLINE = {"AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def run(*command, cwd=CHECKOUT, env=None):
 def preflight(tmp_path):
     """Runs `python -m preflight` as a person does, on a workspace of its own."""
 
-    def call(*arguments, gpus=None, workspace=tmp_path / "workspace", under=()):
-        return run(*under, sys.executable, "-m", "preflight", *arguments, "--workspace", workspace, env=environment(gpus))
+    def call(*arguments, gpus=None, workspace=tmp_path / "workspace", under=(), cwd=CHECKOUT):
+        return run(*under, sys.executable, "-m", "preflight", *arguments, "--workspace", workspace, cwd=cwd, env=environment(gpus))
 
     return call
 
@@ -126,3 +127,11 @@ def smoke(tmp_path_factory):
     resumed = run(*command, cwd=checkout, env=env)
     again = run(*command, cwd=checkout, env=env)
     return SmokeRun(checkout, log.read_text(), max(steps), resumed, again)
+
+
+@pytest.fixture(scope="session")
+def axolotl():
+    """The real Axolotl, in one process for all tests that ask it something."""
+    oracle = Axolotl()
+    yield oracle
+    oracle.close()

@@ -92,6 +92,27 @@ def main():
                 refused.append(None)
         return refused
 
+    def steps(path):
+        """How many steps Axolotl makes of the rows of a YAML, and the lengths of the sequences that it packs, in its order."""
+        from axolotl.cli.config import load_cfg
+        from axolotl.common.datasets import load_datasets
+
+        meta = load_datasets(cfg=load_cfg(path))
+        return {"steps": meta.total_num_steps, "lengths": [len(ids) for ids in meta.train_dataset["input_ids"]]}
+
+    def mistral_lengths(texts):
+        """Tokens of each text with Mistral's tokenizer as transformers builds it, with the BOS and EOS that a completion row gets."""
+        import shutil
+        import tempfile
+
+        import mistral_common
+        from transformers import LlamaTokenizer
+
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(Path(mistral_common.__file__).parent / "data" / "tokenizer.model.v1", Path(folder) / "tokenizer.model")
+            tokenizer = LlamaTokenizer.from_pretrained(folder, add_bos_token=True)
+        return [len(tokenizer(text)["input_ids"]) + 1 for text in texts]
+
     def plain(value):
         if isinstance(value, dict):
             return {str(key): plain(item) for key, item in value.items()}
@@ -99,7 +120,7 @@ def main():
             return [plain(item) for item in value]
         return value if isinstance(value, str | int | float | bool | None) else str(value)
 
-    calls = {"schema": schema, "validate": validate, "field_errors": field_errors}
+    calls = {"schema": schema, "validate": validate, "field_errors": field_errors, "steps": steps, "mistral_lengths": mistral_lengths}
     for line in sys.stdin:
         question = json.loads(line)
         answer = calls[question.pop("what")](**question)

@@ -1,6 +1,6 @@
 import pytest
 
-from preflight.gpu import TIERS, Gpu, GpuReading, check_gpu, nearest_tier, planned_gpu, tier_of
+from preflight.gpu import TIERS, Gpu, GpuReading, check_expected, check_gpu, nearest_tier, planned_gpu, tier_of
 
 # names and memory as NVML gives them (colabtools issues, 2026-08; H100 and H200 seen on 2026-11-23)
 SEEN = [
@@ -19,7 +19,8 @@ SEEN = [
 def test_each_gpu_seen_in_colab_has_its_tier(name, memory, capability, tier):
     gpu = Gpu(name=name, memory_gib=memory, compute_capability=capability)
     assert tier_of(gpu).name == tier
-    assert check_gpu(GpuReading(gpus=(gpu,)), tier_of(gpu), needs_gpu=True) == []
+    codes = [finding.code for finding in check_gpu(GpuReading(gpus=(gpu,)), tier_of(gpu), needs_gpu=True)]
+    assert codes == (["gpu.unsupported"] if tier == "v100" else [])
 
 
 def test_every_tier_describes_itself():
@@ -32,7 +33,7 @@ def test_every_tier_describes_itself():
         ("NVIDIA L40S", 44.5, (8, 9), "a100-40gb"),
         ("NVIDIA A100-PCIE-20GB", 19.0, (8, 0), "v100"),
         ("GeForce RTX 5090", 31.8, (12, 0), "l4"),
-        ("K80", 11.2, (3, 7), None),
+        ("NVIDIA GTX 1660", 5.8, (7, 5), None),
     ],
 )
 def test_an_unknown_gpu_gets_no_more_than_it_has(name, memory, capability, tier):
@@ -46,3 +47,20 @@ def test_an_unknown_gpu_gets_no_more_than_it_has(name, memory, capability, tier)
 def test_no_gpu_is_an_error_only_where_one_is_needed():
     assert [finding.code for finding in check_gpu(GpuReading(reason="x"), None, needs_gpu=True)] == ["gpu.none"]
     assert check_gpu(GpuReading(reason="x"), None, needs_gpu=False) == []
+
+
+def test_a_gpu_that_torch_no_longer_runs_on():
+    (finding,) = check_gpu(GpuReading(gpus=(Gpu(name="K80", memory_gib=11.2, compute_capability=(3, 7)),)), None, needs_gpu=True)
+    assert (finding.code, finding.level) == ("gpu.unsupported", "warning")
+    assert "Colab no longer offers it" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("name", "slower"), [("t4", True), ("v100", True), ("l4", True), ("a100-40gb", False), ("a100-80gb", False), ("h100", False)]
+)
+def test_a_slower_gpu_than_the_plan_was_made_for_is_said_with_what_it_takes(name, slower):
+    tier = next(tier for tier in TIERS if tier.name == name)
+    findings = check_expected(tier, "a100-40gb", {"t4": 1.19, "a100-40gb": 5.4})
+    assert [(finding.code, finding.level) for finding in findings] == ([("gpu.slower-tier", "warning")] if slower else [])
+    if name == "t4":
+        assert "Tesla T4 takes 1.19 compute units an hour, NVIDIA A100 40 GB takes 5.4" in findings[0].message

@@ -183,7 +183,7 @@ VALUES = {
 
 def found(tmp_path, source=None):
     workspace = find_workspace(tmp_path / "ws", environ={})
-    files = find_data(VALUES, workspace, source=source, drive_folder="/content/drive/MyDrive/rows", test_file="test.jsonl")
+    files = find_data(VALUES, workspace, source=source, drive_folder="/content/drive/MyDrive/rows", folder="/content/data", test_file="test.jsonl")
     return {file.key: (str(file.source.relative_to(tmp_path)), str(file.staged.relative_to(tmp_path))) for file in files}
 
 

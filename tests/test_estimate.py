@@ -1,0 +1,172 @@
+import math
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+
+from preflight import tokens
+from preflight.estimate import first_fit, plan_steps, save_steps, trained_order, warmup_steps
+from preflight.tokens import Counted, Lengths, count_rows, find_tokenizer
+from tests.conftest import CHECKOUT
+
+SMOKE = yaml.safe_load((CHECKOUT / "axolotl_configs/smoke.yaml").read_text())
+CHAT = yaml.safe_load((CHECKOUT / "axolotl_configs/mistral_qlora_chat.yaml").read_text())
+
+
+def lengths(*rows):
+    return Lengths(path=Path("x"), rows=len(rows), sequences=tuple((row,) for row in rows))
+
+
+def counted(values):
+    tokenizer = find_tokenizer(values["base_model"])
+
+    def count(name):
+        files = [(Path(entry["path"]), entry) for entry in values.get(name) or ()]
+        return tuple(
+            count_rows(path, entry, values, tokenizer, path.read_bytes().count(b"\n"), lambda what, done, total: None) for path, entry in files
+        )
+
+    return Counted(train=count("datasets"), held_out=count("test_datasets"))
+
+
+VARIANTS = {
+    "as shipped": {},
+    "another split": {"micro_batch_size": 1, "gradient_accumulation_steps": 2},
+    "a coarse split": {"micro_batch_size": 4, "gradient_accumulation_steps": 3},
+    "one pack a batch": {"multipack_real_batches": False, "micro_batch_size": 3},
+    "padded": {"sample_packing": False, "eval_sample_packing": False, "micro_batch_size": 3, "gradient_accumulation_steps": 5},
+    "rows cut in pieces": {"sequence_len": 60},
+    "half epochs": {"num_epochs": 1.5, "seed": 7},
+    "order of the file": {"datasets": [{key: value for key, value in SMOKE["datasets"][0].items() if key != "shards"}]},
+    "part of the rows": {"datasets": [SMOKE["datasets"][0] | {"shards": 3, "shards_idx": 1}]},
+    "two files": {"datasets": [SMOKE["datasets"][0], SMOKE["test_datasets"][0]]},
+    "at most so many": {"max_steps": 17},
+    "conversations": {
+        "datasets": [CHAT["datasets"][0] | {"path": "sample_data/messages/train_postgres.jsonl"}],
+        "test_datasets": [CHAT["test_datasets"][0] | {"path": "sample_data/messages/val_postgres.jsonl"}],
+        "chat_template": "mistral_v1",
+    },
+    "long conversations dropped": {
+        "datasets": [CHAT["datasets"][0] | {"path": "sample_data/messages/train_postgres.jsonl"}],
+        "test_datasets": [CHAT["test_datasets"][0] | {"path": "sample_data/messages/val_postgres.jsonl"}],
+        "chat_template": "mistral_v1",
+        "sequence_len": 95,
+    },
+}
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+def test_steps_are_those_that_axolotl_makes(axolotl, tmp_path, monkeypatch, changes):
+    """The same sequences in the same order, and so the same number of steps, to the last one."""
+    monkeypatch.chdir(CHECKOUT)
+    values = SMOKE | {"output_dir": str(tmp_path / "out"), "dataset_prepared_path": str(tmp_path / "prepared")} | changes
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+    answer = axolotl.ask("steps", path=str(tmp_path / "c.yaml"))
+    rows = counted(values)
+    assert trained_order(values, rows.train) == answer["lengths"]
+    plan = plan_steps(values, rows)
+    assert (plan.steps, plan.exact) == (answer["steps"], True)
+
+
+@pytest.mark.parametrize("tokenizer", ["sample_data/smoke_base", "mistralai/Mistral-7B-v0.1"])
+def test_every_split_of_a_step_makes_the_same_run(monkeypatch, tokenizer):
+    monkeypatch.chdir(CHECKOUT)
+    rows = counted(SMOKE | {"base_model": tokenizer})
+    splits = [(1, 12), (2, 6), (3, 4), (4, 3), (6, 2), (12, 1)]
+    plans = {plan_steps(SMOKE | {"micro_batch_size": micro, "gradient_accumulation_steps": more}, rows).steps for micro, more in splits}
+    assert len(plans) == 1
+
+
+def test_first_fit_is_first_fit():
+    """Against the plain loop, on random lengths."""
+    rng = random.Random(1)
+    for _ in range(50):
+        capacity, most = rng.randint(10, 60), rng.randint(1, 5)
+        sizes = [rng.randint(1, capacity) for _ in range(rng.randint(0, 80))]
+        bins = []
+        for size in sizes:
+            held = next((one for one in bins if sum(one) + size <= capacity and len(one) < most), None)
+            if held is None:
+                bins.append(held := [])
+            held.append(size)
+        assert first_fit(sizes, capacity, most) == len(bins)
+
+
+@pytest.mark.parametrize(
+    ("values", "saves"),
+    [
+        ({"save_steps": 40}, (40, 80, 100)),
+        ({"save_steps": 500}, (100,)),
+        ({"save_steps": 0.25}, (25, 50, 75, 100)),
+        ({"save_strategy": "epoch", "num_epochs": 4}, (25, 50, 75, 100)),
+        ({"num_epochs": 2}, (50, 100)),
+        ({"saves_per_epoch": 2, "num_epochs": 2}, (25, 50, 75, 100)),
+        ({"save_strategy": "no"}, ()),
+    ],
+)
+def test_when_checkpoints_are_written(values, saves):
+    assert save_steps(values, 100) == saves
+
+
+@pytest.mark.parametrize(
+    ("values", "warmup"), [({"warmup_ratio": 0.03}, 30), ({"warmup_steps": 7}, 7), ({}, 30), ({"warmup_steps": 1}, 2), ({"warmup_ratio": 0}, 0)]
+)
+def test_warmup(values, warmup):
+    assert warmup_steps(values, 1000) == warmup
+
+
+def test_a_packed_step_says_how_many_examples_it_holds():
+    values = {"sample_packing": True, "curriculum_sampling": True, "sequence_len": 100, "micro_batch_size": 2, "num_epochs": 3, "datasets": [{}]}
+    plan = plan_steps(values, Counted(train=(lengths(*[25] * 80),)))
+    assert (plan.steps, plan.examples_per_step, plan.tokens_per_step, plan.tokens) == (30, 8.0, 200, 6000)
+
+
+def test_no_rows_no_steps():
+    assert plan_steps(SMOKE, Counted(train=(lengths(),))) is None
+
+
+def test_many_rows_are_sampled_and_the_plan_says_so(tmp_path, monkeypatch):
+    """A sample of 200 in 2,000 rows: the steps are an estimate, and near."""
+    path = CHECKOUT / "sample_data/train_postgres.jsonl"
+    tokenizer = find_tokenizer(str(CHECKOUT / "sample_data/smoke_base"))
+    whole = count_rows(path, SMOKE["datasets"][0], SMOKE, tokenizer, 2000, lambda what, done, total: None)
+    monkeypatch.setattr(tokens, "MOST_ROWS", 200)
+    sampled = count_rows(path, SMOKE["datasets"][0], SMOKE, tokenizer, 2000, lambda what, done, total: None)
+    assert (sampled.sampled, len(sampled.sequences)) == (True, 200)
+    assert math.isclose(sampled.tokens, whole.tokens, rel_tol=0.05)
+    plan, exact = (plan_steps(SMOKE, Counted(train=(rows,))) for rows in (sampled, whole))
+    assert (plan.exact, exact.exact) == (False, True)
+    assert math.isclose(plan.steps, exact.steps, rel_tol=0.05)
+
+
+def test_without_curriculum_sampling_the_steps_are_an_estimate(monkeypatch):
+    monkeypatch.chdir(CHECKOUT)
+    assert not plan_steps(SMOKE | {"curriculum_sampling": False}, counted(SMOKE)).exact
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("mistralai/Mistral-7B-v0.1", True),
+        ("unsloth/mistral-7b-bnb-4bit", True),
+        ("mistralai/Mistral-7B-Instruct-v0.2", True),
+        ("mistralai/Mistral-7B-v0.3", False),
+        ("nobody/nothing", False),
+    ],
+)
+def test_which_models_share_the_tokenizer_that_is_at_hand(name, found):
+    assert (find_tokenizer(name) is not None) == found
+
+
+def test_mistrals_own_tokenizer_counts_as_the_trainer_does(axolotl):
+    """The SentencePiece model against the tokenizer that transformers makes of it."""
+    texts = [
+        "SELECT 1;",
+        "[INST] Größe der Städte?\n\tline two [/INST] SELECT name FROM t WHERE x = 'ü';",
+        "",
+        " two  spaces ",
+        "<s> in the text </s>",
+    ]
+    ours = find_tokenizer("mistralai/Mistral-7B-v0.1").count(texts, True)
+    assert ours[:4] == axolotl.ask("mistral_lengths", texts=texts)[:4]

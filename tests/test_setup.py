@@ -1,0 +1,142 @@
+import copy
+
+import pytest
+import yaml
+
+from preflight import pipeline, report
+from preflight.config import CONFIGS, Config
+from preflight.gpu import TIERS
+from preflight.setup import check_setup, read_setup
+from preflight.workspace import Colab, Workspace
+from preflight.yaml_file import YamlFile
+from tests.conftest import CHECKOUT
+
+SETUP = yaml.safe_load((CONFIGS / "colab_setup.yaml").read_text())
+T4 = next(tier for tier in TIERS if tier.name == "t4")
+
+
+def leaves(values, path=()):
+    for key, value in values.items():
+        yield from leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+
+
+def changed(path):
+    """The settings with one value made another of its kind."""
+    values = copy.deepcopy(SETUP)
+    held = values
+    for key in path[:-1]:
+        held = held[key]
+    value = held[path[-1]]
+    other = {
+        "expected_gpu": "h100",
+        "fallback_gpu": "l4",
+        "source": "wget",
+        "resume": False,
+        "mount": "/elsewhere",
+        "models": "/content/drive/MyDrive/other",
+        "folder": "/content/rows",
+        "test_file": "val_postgres.jsonl",
+        "drive_folder": "/content/drive/MyDrive/none",
+    }
+    held[path[-1]] = (
+        other.get(path[-1])
+        if path[-1] in other
+        else not value
+        if isinstance(value, bool)
+        else [n + 1 for n in value]
+        if isinstance(value, list)
+        else value - 1
+        if path[-1] == "save_steps"
+        else value + 1
+        if isinstance(value, int | float)
+        else f"{value} x"
+    )
+    return values
+
+
+def reports(tmp_path, values, monkeypatch):
+    """What preflight says with these settings: a plan for an A100, one for a T4 on Colab, and a run that stopped half-way."""
+    path = tmp_path / "setup.yaml"
+    path.write_text(yaml.safe_dump(values))
+    workspace = tmp_path / "workspace"
+    said = []
+    for tier in TIERS:
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+        request = pipeline.Request(setup=path, tier=tier, workspace=workspace, plan_only=True)
+        result = pipeline.preflight(request)
+        said.append(report.render_text(result, "x", 200, colour=False).replace(str(path), "setup.yaml"))
+    return said
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A Colab with rows on Drive."""
+    drive = tmp_path / "workspace/drive/MyDrive/sql-codegen-data"
+    drive.mkdir(parents=True)
+    for name in ("train", "val", "test"):
+        (drive / f"{name}_postgres.jsonl").write_bytes((CHECKOUT / f"sample_data/{name}_postgres.jsonl").read_bytes())
+    return tmp_path
+
+
+RESUMES = ("session", "resume")  # a run that stopped is needed to see it: test_checkpoints.py
+
+
+@pytest.mark.parametrize("path", [path for path in leaves(SETUP) if path != RESUMES], ids=".".join)
+def test_no_value_is_dead(workspace, monkeypatch, path):
+    """Each value, changed, changes what preflight says."""
+    assert reports(workspace, changed(path), monkeypatch) != reports(workspace, SETUP, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("projet: x", "config.unknown-key", "did you mean project?"),
+        ("data: {test_fil: x}", "config.unknown-key", "did you mean test_file?"),
+        ("subscription: {max_hours: long}", "config.bad-value", "write a number"),
+        ("compute: {expected_gpu: a100}", "config.bad-value", "one of t4, v100"),
+        ("compute: {compute_units_per_run: [80]}", "config.bad-value", "length"),
+        ("- a", "config.unreadable", "key: value"),
+    ],
+)
+def test_settings_that_are_wrong(tmp_path, text, code, says):
+    path = tmp_path / "setup.yaml"
+    values = yaml.safe_load(text)
+    if isinstance(values, dict):
+        (name, value), *_ = values.items()
+        merged = copy.deepcopy(SETUP)
+        if isinstance(value, dict):
+            merged[name] |= value
+        else:
+            merged[name] = value
+        text = yaml.safe_dump(merged)
+    path.write_text(text)
+    settings, findings = read_setup(path)
+    assert settings is None
+    assert code in [finding.code for finding in findings]
+    assert any(says in finding.fix + finding.message for finding in findings), findings
+
+
+def test_a_setting_that_is_missing(tmp_path):
+    path = tmp_path / "setup.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in SETUP.items() if key != "session"}))
+    settings, (finding,) = read_setup(path)
+    assert (settings, finding.code) == (None, "config.bad-value")
+    assert "session" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("values", "mounted", "codes"),
+    [
+        ({"output_dir": SETUP["drive"]["models"]}, True, []),
+        ({"output_dir": "/content/out"}, True, ["drive.elsewhere"]),
+        ({"output_dir": SETUP["drive"]["models"], "save_steps": 501}, True, ["config.saves-rarely"]),
+        ({"output_dir": SETUP["drive"]["models"]}, False, ["drive.not-mounted"]),
+        ({"device": "cpu"}, False, []),
+    ],
+)
+def test_a_config_against_the_settings(tmp_path, values, mounted, codes):
+    if mounted:
+        (tmp_path / "drive/MyDrive").mkdir(parents=True)
+    config = Config(file=YamlFile(path=CHECKOUT / "x.yaml", values=values), values=values)
+    workspace = Workspace(root=tmp_path, colab=Colab(found=True, reason="x"))
+    assert [finding.code for finding in check_setup(SETUP, config, workspace)] == codes
