@@ -5,7 +5,7 @@ import numpy
 import pytest
 from safetensors.numpy import save_file
 
-from preflight.checkpoints import check_checkpoints, check_same_run, inspect_checkpoints, is_finished, newest_whole
+from preflight.checkpoints import check_checkpoints, check_resume, check_same_run, inspect_checkpoints, is_finished, newest_whole
 
 
 def checkpoint(outputs, step, last=100):
@@ -98,3 +98,17 @@ def test_another_experiment_is_refused_with_what_differs(tmp_path):
 def test_a_folder_where_nothing_was_trained_yet_is_free(tmp_path):
     (tmp_path / "debug.log").touch()
     assert check_same_run({"lora_r": 8}, {"lora_r": 16}, tmp_path, tmp_path) == []
+
+
+def test_settings_that_say_not_to_go_on(tmp_path):
+    checkpoint(tmp_path / "run/outputs", 50)
+    whole = newest_whole(inspect_checkpoints(tmp_path / "run/outputs"))
+    (finding,) = check_resume(whole, finished=False, resume=False)
+    assert (finding.code, finding.level) == ("checkpoint.not-resumed", "error")
+    assert f"mv {tmp_path / 'run'} " in finding.fix
+    assert (
+        check_resume(whole, finished=False, resume=True)
+        == check_resume(whole, finished=True, resume=False)
+        == check_resume(None, finished=False, resume=False)
+        == []
+    )

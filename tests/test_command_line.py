@@ -262,3 +262,33 @@ def test_no_such_config(preflight):
     assert ran.code == 1
     assert ran.json["findings"][0]["code"] == "config.unreadable"
     assert json.dumps(ran.json["config_path"]) == '""'
+
+
+def test_a_config_of_100_mb(preflight, tmp_path):
+    with (tmp_path / "huge.yaml").open("wb") as file:
+        file.truncate(100_000_000)
+    ran = preflight(tmp_path / "huge.yaml", "--json")
+    assert (ran.code, ran.codes) == (1, ["config.unreadable", "internal.skipped"])
+    assert "100,000,000 bytes is no config" in ran.json["findings"][0]["message"]
+
+
+def test_the_plan_says_what_follows_from_the_rows(preflight):
+    ran = preflight("--gpu", "a100-40gb", "--data", "sample_data", "--set", "save_steps=25", "--set", "eval_steps=25")
+    text = " ".join(ran.out.split())
+    assert "8,192 tokens, packed: 80.0 examples on average" in text
+    assert "75 steps, 614,664 tokens; warmup 2 steps; 3 checkpoints, after step 25, 50, 75" in text
+    assert "Mistral 7B v0.1, as mistral_common ships it" in text
+
+
+def test_rows_that_the_config_does_not_describe(preflight, tmp_path):
+    """Rows with messages under a config for text: said with the line, before anything is launched."""
+    ran = preflight(SMOKE, "--data", "sample_data/messages", "--json")
+    (first, *_) = [finding for finding in ran.json["findings"] if finding["code"] == "data.bad-row"]
+    assert ran.code == 1
+    assert first["where"].endswith("train_postgres.jsonl:1")
+    assert first["message"] == "no column text; the columns are messages"
+
+
+def test_misspelt_and_senseless_in_one_run(preflight):
+    ran = preflight(SMOKE, "--set", "lora_rank=8", "--set", "sequence_len=long", "--set", "save_steps=5000", "--set", "val_set_size=0.1", "--json")
+    assert set(ran.codes) >= {"config.unknown-key", "config.bad-value", "config.conflict"}
