@@ -6,51 +6,6 @@ from preflight.config import Config
 from preflight.findings import Finding
 from preflight.sense.situation import Situation, finding
 
-# prompt_strategies/ of axolotl 0.19, and the handlers of utils/data/wrappers.py
-ROW_TYPES = [
-    "_synthetic",
-    "alpaca",
-    "alpaca_chat",
-    "alpaca_instruct",
-    "alpaca_w_system",
-    "bradley_terry",
-    "chat_template",
-    "completion",
-    "concisechoice",
-    "context_qa",
-    "creative_acr",
-    "dpo",
-    "ebft",
-    "explainchoice",
-    "gpteacher",
-    "input_output",
-    "jeopardy",
-    "kto",
-    "llama2_chat",
-    "messages",
-    "metharme",
-    "oasst",
-    "orcamini",
-    "orpo",
-    "pretrain",
-    "pygmalion",
-    "reflection",
-    "stepwise_supervised",
-    "summarizetldr",
-    "user_defined",
-]
-# the keys that only one type of row reads
-FIELDS = {
-    "field": ("completion", "input_output"),
-    "field_messages": ("chat_template", "messages", "bradley_terry", "orpo", "dpo"),
-    "roles_to_train": ("chat_template", "messages"),
-    "train_on_eos": ("chat_template", "messages"),
-    "message_property_mappings": ("chat_template", "messages", "bradley_terry", "orpo", "dpo"),
-}
-KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
-# schemas/enums.py: what keeps packed rows apart; sdpa and eager do it with a mask, or sdpa_varlen
-SEPARATES = ("flash", "flex_attention", "xformers", "sage", "kernels-community/", "sdpa", "eager")
-ATTENTION_PACKAGES = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3", "xformers": "xformers", "sage": "sageattention"}
 LARGEST_RATE = 0.05  # ten times the rate of the smoke run's tiny model, 250 times that of a 7B
 
 
