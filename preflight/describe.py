@@ -9,10 +9,10 @@ from preflight import config
 from preflight.checkpoints import Checkpoint
 from preflight.config import Config
 from preflight.estimate import Steps
+from preflight.examples import Counted
 from preflight.findings import to_plain
 from preflight.gpu import GpuReading
 from preflight.staging import Staged
-from preflight.tokens import Counted
 from preflight.workspace import Workspace
 
 # every key is there, and null where it is not known

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from preflight.config import sequence_len, step_size, whole_number
-from preflight.tokens import Counted, Lengths
+from preflight.examples import Counted
+from preflight.tokens import Lengths
 
 GROUP_SIZE, BIN_SIZE = 100_000, 200  # Axolotl's sample_packing_group_size and sample_packing_bin_size
 PACKS_ACROSS = ("flash", "flex_attention", "xformers", "sage", "kernels-community/")  # attentions that pack a whole micro batch as one

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from preflight import checkpoints, config, describe, estimate, gpu, launch, packages, schema, sense, setup, staging, tiers, tokens
+from preflight import checkpoints, config, describe, estimate, examples, gpu, launch, packages, schema, sense, setup, staging, tiers, tokens
 from preflight.config import Change, Config
 from preflight.findings import Finding, Level, Report
 from preflight.workspace import check_workspace, find_workspace, probe_writing
@@ -129,7 +129,7 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
         rows, found = judged.attempt((None, []), staging.bring, sources, folder, copy=copy, missing=missing, progress=progress)
         judged.add(found)
         staged += [rows] if rows else []
-    counted, found = judged.attempt((tokens.Counted(), []), tokens.count_data, meant.values, files, staged, progress)
+    counted, found = judged.attempt((examples.Counted(), []), examples.inspect_examples, meant.values, files, staged, progress)
     judged.add(found)
     steps = judged.attempt(None, estimate.plan_steps, meant.values, counted) if counted.train else None
 

@@ -1,45 +1,86 @@
-"""Read the rows, one at a time."""
+"""Read the rows, one at a time, against the shape that their dataset entry declares (axolotl_configs/schema/rows/)."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from preflight.findings import Finding
 
-SHOWN = 20  # bad rows that are named; all are counted
+SHOWN = 20  # bad rows of a file that are named; all are counted
+HUGE = 8 << 20  # bytes; Axolotl cuts a row at 64 sequences, half a megabyte at 2,048 tokens of 4 bytes
+# names of the roles in a conversation, as Axolotl maps them (prompt_strategies/chat_template.py)
+ROLES = {"human": "user", "gpt": "assistant"} | {role: role for role in ("system", "user", "assistant", "tool")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """How a dataset entry reads its rows, and under which names."""
+
+    kind: str  # text, messages or instruction
+    columns: tuple[str, ...]  # the text, the list of messages, or instruction, input and output
+    role: str = "role"
+    content: str = "content"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a JSONL file: its text or its messages, or what is wrong with it."""
+    """One line of a JSONL file: what is asked and what is answered, or what is wrong with it."""
 
     line: int
-    text: str = ""
-    messages: tuple[Mapping[str, Any], ...] = ()
+    text: str = ""  # the text; of an instruction, its answer
+    messages: tuple[tuple[str, str], ...] = ()  # (role, content) of each turn; of an instruction, question and answer
     problem: str = ""
+    huge: bool = False
 
 
-def shape_of(entry: Mapping[str, Any]) -> str:
-    """`text` or `messages`, as a dataset entry's `type` asks for, or '' for a shape that is not read here."""
-    return {"completion": "text", "chat_template": "messages"}.get(str(entry.get("type")).partition(".")[0].partition(":")[0], "")
+def shape_of(entry: Mapping[str, Any]) -> Shape | None:
+    """The shape that an entry's `type` asks for, or None for one that is not read here."""
+    kind = str(entry.get("type")).partition(".")[0].partition(":")[0]
+    if kind == "completion":
+        return Shape(kind="text", columns=(str(entry.get("field") or "text"),))
+    if kind == "chat_template":
+        names = entry.get("message_property_mappings")
+        names = names if isinstance(names, Mapping) else {}
+        role, content = (str(names.get(name) or entry.get(f"message_field_{name}") or name) for name in ("role", "content"))
+        return Shape(kind="messages", columns=(str(entry.get("field_messages") or "messages"),), role=role, content=content)
+    if kind == "alpaca":
+        return Shape(kind="instruction", columns=("instruction", "input", "output"))
+    return None
 
 
-def read_rows(path: Path, entry: Mapping[str, Any]) -> Iterator[Row]:
-    """Every row of a JSONL file, in order, read as its dataset entry says. Raises OSError."""
-    shape = shape_of(entry)
-    column = str(entry.get("field") or "text") if shape == "text" else str(entry.get("field_messages") or "messages")
+def read_rows(path: Path, shape: Shape) -> Iterator[Row]:
+    """Every row of a JSONL file, in order; none is held longer than it is looked at, and a huge one never. Raises OSError."""
     with path.open("rb") as file:
-        for line, raw in enumerate(file, 1):
+        line = 0
+        while raw := file.readline(HUGE + 1):
+            line += 1
+            if len(raw) > HUGE:
+                size = len(raw)
+                while not raw.endswith(b"\n") and (raw := file.readline(HUGE)):
+                    size += len(raw)
+                yield Row(line=line, huge=True, problem=f"a row of {size:,} bytes is no example: at most {HUGE:,} are read")
+                continue
+            if line == 1:
+                if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    yield Row(line=1, problem="the file is UTF-16; save it as UTF-8")
+                    return
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
             if raw.strip():
-                yield _row(line, raw, shape, column)
+                yield _row(line, raw, shape)
 
 
-def check_rows(path: Path, problems: list[Row]) -> list[Finding]:
-    """`data.bad-row` for the first of the bad rows, with how many there are."""
+def check_rows(path: Path, problems: Sequence[Row]) -> list[Finding]:
+    """`data.bad-row` and `data.huge-row` for the first of the bad rows, with how many there are."""
     findings = [
-        Finding(code="data.bad-row", level="error", where=f"{path}:{row.line}", message=row.problem, fix="mend or delete the row")
+        Finding(
+            code="data.huge-row" if row.huge else "data.bad-row",
+            level="error",
+            where=f"{path}:{row.line}",
+            message=row.problem,
+            fix="delete the row, or cut what bloats it (a schema with its data, most often)" if row.huge else "mend or delete the row",
+        )
         for row in problems[:SHOWN]
     ]
     if len(problems) > SHOWN:
@@ -48,18 +89,111 @@ def check_rows(path: Path, problems: list[Row]) -> list[Finding]:
     return findings
 
 
-def _row(line: int, raw: bytes, shape: str, column: str) -> Row:
+class _BadRowError(Exception):
+    """What is wrong with a row, in words."""
+
+
+def _row(line: int, raw: bytes, shape: Shape) -> Row:
     try:
-        values = json.loads(raw)
+        return _read(line, _parse(raw), shape)
+    except _BadRowError as problem:
+        return Row(line=line, problem=str(problem))
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _BadRowError(f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start}") from None
+    try:
+        values = json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        if text.lstrip().startswith("["):
+            raise _BadRowError("a list over several lines, not one object a line; jq -c '.[]' writes it as such") from None
+        ends = "; the row is cut off" if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated") else ""
+        raise _BadRowError(f"not JSON: {error.msg} at position {error.pos}{ends}") from None
     except (ValueError, RecursionError) as error:
-        return Row(line=line, problem=f"not JSON: {error}")
+        raise _BadRowError(f"not JSON: {error}") from None
     if not isinstance(values, dict):
-        return Row(line=line, problem=f"a {type(values).__name__}, not an object with the column {column}")
-    if column not in values:
-        return Row(line=line, problem=f"no column {column}; the columns are {', '.join(list(values)[:8])}")
-    value = values[column]
-    if shape == "text":
-        return Row(line=line, text=value) if isinstance(value, str) else Row(line=line, problem=f"{column} is {type(value).__name__}, not text")
-    if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
-        return Row(line=line, messages=tuple(value))
-    return Row(line=line, problem=f"{column} is not a list of messages")
+        raise _BadRowError(f"{_kind(values)}, not an object with columns")
+    for key in values:
+        if raw.count(b'"%s"' % key.encode("utf-8", "replace")) > 1:  # cheap, and seldom true: then look closely
+            json.loads(text, object_pairs_hook=_no_duplicates)
+    return values
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise _BadRowError(f"{constant} is not JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for i, (key, _) in enumerate(pairs):
+        if key in (other for other, _ in pairs[:i]):
+            raise _BadRowError(f"the key {key} stands in the row twice")
+    return dict(pairs)
+
+
+def _read(line: int, values: Mapping[str, Any], shape: Shape) -> Row:
+    if shape.kind == "messages":
+        return Row(line=line, messages=_conversation(_column(values, shape.columns[0]), shape))
+    if shape.kind == "text":
+        return Row(line=line, text=_text(values, shape.columns[0]))
+    question, answer = _text(values, "instruction"), _text(values, "output")
+    more = values.get("input")
+    if more is not None and not isinstance(more, str):
+        raise _BadRowError(f"input is {_kind(more)}, not text")
+    return Row(line=line, text=answer, messages=(("user", question), ("input", more or ""), ("assistant", answer)))
+
+
+def _column(values: Mapping[str, Any], name: str) -> Any:
+    if name not in values:
+        near = next((key for key in values if key.lower() == name.lower()), "")
+        raise _BadRowError(f"no column {name}" + (f", but {near}" if near else f"; the columns are {', '.join(list(values)[:8]) or 'none'}"))
+    return values[name]
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    text = _column(values, name)
+    if not isinstance(text, str):
+        raise _BadRowError(f"{name} is {_kind(text)}, not text")
+    if not text.strip():
+        raise _BadRowError(f"{name} is empty")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _BadRowError(f"{name} holds half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+    return text
+
+
+def _conversation(turns: Any, shape: Shape) -> tuple[tuple[str, str], ...]:
+    """The turns as (role, content): an optional system turn, then user and assistant by turns, ending with an answer."""
+    name = shape.columns[0]
+    if not isinstance(turns, list):
+        raise _BadRowError(f"{name} is {_kind(turns)}, not a list of messages")
+    if not turns:
+        raise _BadRowError(f"{name} is empty")
+    read: list[tuple[str, str]] = []
+    for number, turn in enumerate(turns):
+        if not isinstance(turn, dict):
+            raise _BadRowError(f"{name}[{number}] is {_kind(turn)}, not an object with {shape.role} and {shape.content}")
+        role = ROLES.get(str(turn.get(shape.role)))
+        if role is None:
+            raise _BadRowError(f"{name}[{number}].{shape.role} is {turn.get(shape.role)!r}, not one of system, user, assistant")
+        try:
+            content = _text(turn, shape.content)
+        except _BadRowError as problem:
+            raise _BadRowError(f"{name}[{number}]: {problem}") from None
+        before = read[-1][0] if read else "the beginning"
+        if role == "system" and read:
+            raise _BadRowError(f"{name}[{number}] is a system turn after {before}; only the first can be one")
+        if role == before or (role == "assistant" and before in ("system", "the beginning")):
+            raise _BadRowError(f"{name}[{number}] is a turn of the {role} after {before}: user and assistant must take turns")
+        read.append((role, content))
+    if not any(role == "assistant" for role, _ in read):
+        raise _BadRowError(f"{name} has no assistant turn: there is no answer to learn")
+    return tuple(read)
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+    return kinds[type(value)]

@@ -3,19 +3,14 @@
 import importlib.util
 import itertools
 import json
-import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.findings import Finding
-from preflight.rows import Row, check_rows, read_rows, shape_of
-from preflight.staging import DataFile, Progress, Staged
+from preflight.rows import Row, Shape
 
-MOST_ROWS = 50_000  # above this, lengths are those of a seeded sample
-BATCH = 500  # rows tokenised at once: enough for every core, little enough to hold
 LONGEST = 64  # Axolotl cuts a completion row at this many sequences (prompt_strategies/completion.py)
 SHORTEST = 2  # Axolotl's min_sample_len
 # Mistral 7B v0.1 and v0.2, instruct and quantised copies among them, share the tokenizer that mistral_common ships as v1
@@ -32,12 +27,13 @@ class Tokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """What training makes of one file: for each row, in order, the lengths of the sequences it becomes (none if it is dropped)."""
+    """What training makes of the good rows of one file: the tokens of each, and the lengths of the sequences it becomes (none if it
+    is dropped)."""
 
     path: Path
     rows: int
+    lengths: tuple[int, ...]
     sequences: tuple[tuple[int, ...], ...]
-    problems: tuple[Row, ...] = ()
     sampled: bool = False
 
     @property
@@ -47,56 +43,15 @@ class Lengths:
 
     @property
     def tokens(self) -> int:
+        """Tokens that are trained on or read in an epoch."""
         return round(self.scale * sum(itertools.chain(*self.sequences)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counted:
-    """The rows of a config, counted: one Lengths for each entry of `datasets` and of `test_datasets`."""
-
-    train: tuple[Lengths, ...] = ()
-    held_out: tuple[Lengths, ...] = ()
-    tokenizer: str = ""  # where it comes from
-
-
-def count_data(values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged], progress: Progress) -> tuple[Counted, list[Finding]]:
-    """The lengths of all rows, read where they were staged. Empty, with a finding that says why, where they can't be counted."""
-    records = {record.source: (rows.folder / record.name, record.rows) for rows in staged for record in rows.files}
-    places = {file.key: records[str(file.source)] for file in files if file.key and str(file.source) in records}
-    entries = [
-        (f"{name}.{i}", entry)
-        for name in ("datasets", "test_datasets")
-        for i, entry in enumerate(values.get(name) or ())
-        if isinstance(entry, Mapping)
-    ]
-    local = {file.key for file in files}
-    if not places or values.get("rl") or any(f"{key}.path" in local and f"{key}.path" not in places for key, _ in entries):
-        return Counted(), []  # what is missing is a finding already
-    if any(f"{key}.path" not in places or not shape_of(entry) for key, entry in entries):
-        return Counted(), [_skipped("rows that are not local JSONL of text or messages")]
-    base_model = str(values.get("base_model") or "")
-    tokenizer = find_tokenizer(base_model)
-    if tokenizer is None:
-        return Counted(), [_skipped(f"the tokenizer of {base_model} is not on this machine")]
-    findings: list[Finding] = []
-    lengths: dict[str, list[Lengths]] = {"datasets": [], "test_datasets": []}
-    for key, entry in entries:
-        path, rows = places[f"{key}.path"]
-        counted = count_rows(path, entry, values, tokenizer, rows, progress)
-        findings += check_rows(path, list(counted.problems))
-        lengths[key.partition(".")[0]].append(counted)
-    return Counted(train=tuple(lengths["datasets"]), held_out=tuple(lengths["test_datasets"]), tokenizer=tokenizer.source), findings
-
-
-def _skipped(reason: str) -> Finding:
-    return Finding(code="internal.skipped", level="info", message=f"steps were not counted: {reason}")
 
 
 def is_missing(base_model: str) -> bool:
     """Whether base_model is a path, by its form or because its first folder is there, and no model is at its end."""
     if not base_model or Path(base_model, "config.json").is_file():
         return False
-    return base_model.startswith((".", "/", "~")) or base_model.count("/") != 1 or Path(base_model.partition("/")[0]).is_dir()
+    return base_model.startswith((".", "/", "~")) or base_model.count("/") > 1 or Path(base_model.partition("/")[0]).is_dir()
 
 
 def find_tokenizer(base_model: str) -> Tokenizer | None:
@@ -117,36 +72,16 @@ def find_tokenizer(base_model: str) -> Tokenizer | None:
     return None
 
 
-def count_rows(path: Path, entry: Mapping[str, Any], values: Mapping[str, Any], tokenizer: Tokenizer, rows: int, progress: Progress) -> Lengths:
-    """The lengths of the `rows` rows of a file, as its dataset entry trains on them. Raises OSError."""
+def measure(rows: Sequence[Row], shape: Shape, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[tuple[int, tuple[int, ...]]]:
+    """(tokens, lengths of the sequences that training makes of it) for each row, as Axolotl 0.19 does it."""
     limit = int(values.get("sequence_len") or 512)
-    sampled = rows > MOST_ROWS
-    chosen = set(random.Random(0).sample(range(rows), MOST_ROWS)) if sampled else None  # noqa: S311
-    problems: list[Row] = []
-    sequences: list[tuple[int, ...]] = []
-    text = shape_of(entry) == "text"
+    if shape.kind == "text":
+        return [(length, _split(length, limit)) for length in tokenizer.count([row.text for row in rows], True)]
     strategy = str(values.get("excess_length_strategy") or "drop").lower()
-    good = (row for index, row in enumerate(read_rows(path, entry)) if _kept(row, problems) and (chosen is None or index in chosen))
-    for batch in _batches(good):
-        texts = [row.text if text else _rendered(row) for row in batch]
-        for row, length in zip(batch, tokenizer.count(texts, text), strict=True):
-            if not text:
-                length += 1 + sum(turn.get("role") == "assistant" for turn in row.messages)
-            sequences.append(_split(length, limit) if text else _whole(length, limit, strategy))
-        progress(f"counting the tokens of {path.name}", batch[-1].line, rows)
-    return Lengths(path=path, rows=rows, sequences=tuple(sequences), problems=tuple(problems), sampled=sampled)
-
-
-def _kept(row: Row, problems: list[Row]) -> bool:
-    if row.problem:
-        problems.append(row)
-    return not row.problem
-
-
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    iterator = iter(rows)
-    while batch := list(itertools.islice(iterator, BATCH)):
-        yield batch
+    # BOS, and an EOS after each answer
+    added = [1 + sum(role == "assistant" for role, _ in row.messages) for row in rows]
+    lengths = [length + more for length, more in zip(tokenizer.count([_rendered(row) for row in rows], False), added, strict=True)]
+    return [(length, _whole(length, limit, strategy)) for length in lengths]
 
 
 def _split(length: int, limit: int) -> tuple[int, ...]:
@@ -165,9 +100,7 @@ def _whole(length: int, limit: int, strategy: str) -> tuple[int, ...]:
 
 def _rendered(row: Row) -> str:
     """The conversation in Mistral's own markup (Axolotl's mistral_v1), without BOS and EOS. Others differ by a few tokens a turn."""
-    return "".join(
-        f" [INST] {turn.get('content')} [/INST]" if turn.get("role") != "assistant" else f" {turn.get('content')}" for turn in row.messages
-    )
+    return "".join(f" {content}" if role == "assistant" else f" [INST] {content} [/INST]" for role, content in row.messages)
 
 
 def _from_json(path: Path, settings: Path, source: str) -> Tokenizer | None:

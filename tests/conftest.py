@@ -67,11 +67,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class SmokeRun:
-    """The README's first command, in a fresh copy of the project: killed half-way, run again, and once more."""
+    """The README's first command, in a fresh copy of the project: killed, run under another split of the step and killed
+    again, run to its end as the README writes it, and once more."""
 
     checkout: Path
-    killed: str  # output up to the kill
-    killed_at: int  # newest checkpoint then
+    killed: tuple[str, str]  # output up to each kill
+    killed_at: tuple[int, int]  # newest checkpoint then
     resumed: Ran
     again: Ran
 
@@ -113,20 +114,25 @@ def smoke(tmp_path_factory):
     command = ["bash", "-c", readme_commands()[0]]
     env = in_this_environment()
 
-    log = checkout.parent / "killed.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(command, cwd=checkout, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        outputs = checkout / "workspace" / "runs" / "smoke" / "outputs"
-        while not (outputs / "checkpoint-100" / "trainer_state.json").exists():
-            assert process.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    steps = [int(path.name.rpartition("-")[2]) for path in outputs.glob("checkpoint-*")]
+    outputs = checkout / "workspace" / "runs" / "smoke" / "outputs"
 
+    def killed_after(step, command):
+        """Start the command, kill it all once the checkpoint of this step is written; return its output and its newest checkpoint."""
+        log = checkout.parent / f"killed-{step}.log"
+        with log.open("w") as file:
+            process = subprocess.Popen(command, cwd=checkout, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+            while not (outputs / f"checkpoint-{step}" / "trainer_state.json").exists():
+                assert process.poll() is None, log.read_text()[-3000:]
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return log.read_text(), max(int(path.name.rpartition("-")[2]) for path in outputs.glob("checkpoint-*"))
+
+    first = killed_after(100, command)
+    second = killed_after(250, ["bash", "-c", f"{command[-1]} ARGS='--set micro_batch_size=1 --set gradient_accumulation_steps=2'"])
     resumed = run(*command, cwd=checkout, env=env)
     again = run(*command, cwd=checkout, env=env)
-    return SmokeRun(checkout, log.read_text(), max(steps), resumed, again)
+    return SmokeRun(checkout, (first[0], second[0]), (first[1], second[1]), resumed, again)
 
 
 @pytest.fixture(scope="session")

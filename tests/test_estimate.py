@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from preflight import tokens
+from preflight import examples, tokens
 from preflight.estimate import first_fit, plan_steps, save_steps, trained_order, warmup_steps
-from preflight.tokens import Counted, Lengths, count_rows, find_tokenizer
+from preflight.examples import Counted, inspect_examples
+from preflight.staging import DataFile, bring, inspect_source
+from preflight.tokens import Lengths, find_tokenizer
 from tests.conftest import CHECKOUT
 
 SMOKE = yaml.safe_load((CHECKOUT / "axolotl_configs/smoke.yaml").read_text())
@@ -15,19 +17,21 @@ CHAT = yaml.safe_load((CHECKOUT / "axolotl_configs/mistral_qlora_chat.yaml").rea
 
 
 def lengths(*rows):
-    return Lengths(path=Path("x"), rows=len(rows), sequences=tuple((row,) for row in rows))
+    return Lengths(path=Path("x"), rows=len(rows), lengths=rows, sequences=tuple((row,) for row in rows))
+
+
+def quiet(what, done, total):
+    pass
 
 
 def counted(values):
-    tokenizer = find_tokenizer(values["base_model"])
-
-    def count(name):
-        files = [(Path(entry["path"]), entry) for entry in values.get(name) or ()]
-        return tuple(
-            count_rows(path, entry, values, tokenizer, path.read_bytes().count(b"\n"), lambda what, done, total: None) for path, entry in files
-        )
-
-    return Counted(train=count("datasets"), held_out=count("test_datasets"))
+    """The rows of a config where they lie, looked through."""
+    entries = [(f"{name}.{i}.path", Path(entry["path"])) for name in ("datasets", "test_datasets") for i, entry in enumerate(values.get(name) or ())]
+    files = [DataFile(key=key, source=path, staged=path) for key, path in entries]
+    staged = [bring([inspect_source(path)], path.parent, copy=False, missing="error", progress=quiet)[0] for _, path in entries]
+    rows, findings = inspect_examples(values, files, staged, quiet)
+    assert [finding for finding in findings if finding.level == "error" and finding.code != "data.leakage"] == []
+    return rows
 
 
 VARIANTS = {
@@ -126,16 +130,15 @@ def test_no_rows_no_steps():
     assert plan_steps(SMOKE, Counted(train=(lengths(),))) is None
 
 
-def test_many_rows_are_sampled_and_the_plan_says_so(tmp_path, monkeypatch):
+def test_many_rows_are_sampled_and_the_plan_says_so(monkeypatch):
     """A sample of 200 in 2,000 rows: the steps are an estimate, and near."""
-    path = CHECKOUT / "sample_data/train_postgres.jsonl"
-    tokenizer = find_tokenizer(str(CHECKOUT / "sample_data/smoke_base"))
-    whole = count_rows(path, SMOKE["datasets"][0], SMOKE, tokenizer, 2000, lambda what, done, total: None)
-    monkeypatch.setattr(tokens, "MOST_ROWS", 200)
-    sampled = count_rows(path, SMOKE["datasets"][0], SMOKE, tokenizer, 2000, lambda what, done, total: None)
-    assert (sampled.sampled, len(sampled.sequences)) == (True, 200)
-    assert math.isclose(sampled.tokens, whole.tokens, rel_tol=0.05)
-    plan, exact = (plan_steps(SMOKE, Counted(train=(rows,))) for rows in (sampled, whole))
+    monkeypatch.chdir(CHECKOUT)
+    whole = counted(SMOKE)
+    monkeypatch.setattr(examples, "MOST_ROWS", 200)
+    sampled = counted(SMOKE)
+    assert (sampled.train[0].sampled, len(sampled.train[0].sequences)) == (True, 200)
+    assert math.isclose(sampled.train[0].tokens, whole.train[0].tokens, rel_tol=0.05)
+    plan, exact = plan_steps(SMOKE, sampled), plan_steps(SMOKE, whole)
     assert (plan.exact, exact.exact) == (False, True)
     assert math.isclose(plan.steps, exact.steps, rel_tol=0.05)
 
@@ -170,3 +173,21 @@ def test_mistrals_own_tokenizer_counts_as_the_trainer_does(axolotl):
     ]
     ours = find_tokenizer("mistralai/Mistral-7B-v0.1").count(texts, True)
     assert ours[:4] == axolotl.ask("mistral_lengths", texts=texts)[:4]
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("sample_data/smoke_base", False),
+        ("sample_data/smoke_bas", True),
+        ("./model", True),
+        ("/nowhere/model", True),
+        ("a/b/c", True),
+        ("gpt2", False),
+        ("mistralai/Mistral-7B-v0.1", False),
+        ("", False),
+    ],
+)
+def test_a_base_model_that_is_a_path_and_not_there(monkeypatch, name, missing):
+    monkeypatch.chdir(CHECKOUT)
+    assert tokens.is_missing(name) == missing

@@ -16,8 +16,9 @@ def check_saving(config: Config, situation: Situation) -> Iterator[Finding]:
         message = "save_strategy no: a disconnect loses the whole run"
         yield finding(config, "config.saves-never", "warning", "save_strategy", message, "save_strategy: steps and save_steps: 100")
     elif steps and values.get("save_strategy") != "best" and steps.saves == (steps.steps,) and steps.steps > 1:
-        key = "save_steps" if values.get("save_steps") else "save_strategy" if values.get("save_strategy") else "saves_per_epoch"
-        message = f"the run has {steps.steps:,} steps and nothing is saved before the last ({key}: {values.get(key)}): a disconnect loses all of it"
+        key = next((key for key in ("save_steps", "save_strategy", "saves_per_epoch") if values.get(key)), "save_steps")
+        said = f"{key}: {values[key]}" if values.get(key) else "by default, at the end of each epoch"
+        message = f"the run has {steps.steps:,} steps and nothing is saved before the last ({said}): a disconnect loses all of it"
         yield finding(config, "config.saves-never", "error", key, message, f"save_steps: {max(1, steps.steps // 10)}")
     if values.get("save_total_limit") == 1:
         message = "save_total_limit 1: if the newest checkpoint is half-written when the machine vanishes, there is no older one to go on from"
