@@ -15,6 +15,7 @@ from preflight.gpu import GpuReading
 from preflight.staging import Staged
 from preflight.workspace import Workspace
 
+QUANTILES = {"min": 0.0, "median": 0.5, "p95": 0.95, "max": 1.0}
 # every key is there, and null where it is not known
 PLAN: dict[str, Any] = {
     "tier": None,
@@ -49,6 +50,7 @@ def data(staged: Sequence[Staged], counted: Counted) -> dict[str, object]:
         for file in rows["files"]:
             lengths = counts.get(f"{rows['folder']}/{file['name']}")
             file["tokens"] = lengths.tokens if lengths else None
+            file["lengths"] = {name: lengths.quantile(share) for name, share in QUANTILES.items()} if lengths else None
     return {"folders": folders, "tokenizer": counted.tokenizer or None}
 
 

@@ -11,7 +11,7 @@ from preflight.findings import Finding
 from preflight.overlap import Seen, check_duplicates, check_leakage
 from preflight.rows import Row, Shape, check_rows, read_rows, shape_of
 from preflight.staging import DataFile, Progress, Staged
-from preflight.tokens import Lengths, Tokenizer, find_tokenizer, measure
+from preflight.tokens import Lengths, Tokenizer, check_lengths, check_special_tokens, find_tokenizer, measure
 
 MOST_ROWS = 50_000  # above this, lengths are those of a seeded sample; all else is over every row
 BATCH = 500  # rows tokenised at once: enough for every core, little enough to hold
@@ -52,11 +52,15 @@ def inspect_examples(
     lengths: dict[str, Lengths] = {}
     seen: dict[str, list[Seen]] = {"datasets": [], "test_datasets": [], "": []}
     for file in known:
-        one, problems, counted = _look_through(file, values, tokenizer if file.key and not reason else None, progress)
+        one, problems, counted, written = _look_through(file, values, tokenizer if file.key and not reason else None, progress)
         findings += check_rows(file.path, problems)
+        if tokenizer:
+            findings += check_special_tokens(file.path, written["bos"], tokenizer.bos, "at the start of the text, so it would stand there twice")
+            findings += check_special_tokens(file.path, written["eos"], tokenizer.eos, "in the middle of the text, which teaches to stop there")
         seen[file.key.partition(".")[0]].append(one)
-        if counted:
+        if counted and tokenizer:
             lengths[file.key] = counted
+            findings += check_lengths(counted, file.shape, values)
     findings += check_duplicates([*seen["datasets"], *seen["test_datasets"]])
     findings += check_leakage(seen["datasets"], [*seen["test_datasets"], *seen[""]])
     if reason or tokenizer is None:
@@ -99,25 +103,32 @@ def _why_not_counted(
     return "" if entries else MISSING
 
 
-def _look_through(file: File, values: Mapping[str, Any], tokenizer: Tokenizer | None, progress: Progress) -> tuple[Seen, list[Row], Lengths | None]:
-    """What stands in a file and where, its bad rows, and the lengths of the others if there is a tokenizer."""
+def _look_through(
+    file: File, values: Mapping[str, Any], tokenizer: Tokenizer | None, progress: Progress
+) -> tuple[Seen, list[Row], Lengths | None, dict[str, list[int]]]:
+    """What stands in a file and where, its bad rows, the lengths of the others if there is a tokenizer, and the lines of the texts
+    that have special tokens written out."""
     sampled = file.rows > MOST_ROWS
     chosen = set(random.Random(0).sample(range(file.rows), MOST_ROWS)) if sampled else None  # noqa: S311
     seen, problems = Seen(path=file.path), list[Row]()
+    written: dict[str, list[int]] = {"bos": [], "eos": []}
     measured: list[tuple[int, tuple[int, ...]]] = []
     for number, batch in enumerate(_batches(read_rows(file.path, file.shape))):
         good = [row for row in batch if not row.problem]
         problems += [row for row in batch if row.problem]
         for row in good:
             seen.add(row)
+            if tokenizer and file.shape.kind == "text":
+                written["bos"] += [row.line] * bool(tokenizer.bos and row.text.startswith(tokenizer.bos))
+                written["eos"] += [row.line] * bool(tokenizer.eos and tokenizer.eos in row.text.removesuffix(tokenizer.eos))
         if tokenizer:
             counted = [row for i, row in enumerate(good, number * BATCH) if chosen is None or i in chosen]
             measured += measure(counted, file.shape, values, tokenizer) if counted else []
         progress(f"looking through {file.path.name}", batch[-1].line, file.rows)
     if not tokenizer:
-        return seen, problems, None
+        return seen, problems, None, written
     lengths, sequences = (tuple(each) for each in zip(*measured, strict=True)) if measured else ((), ())
-    return seen, problems, Lengths(path=file.path, rows=file.rows, lengths=lengths, sequences=sequences, sampled=sampled)
+    return seen, problems, Lengths(path=file.path, rows=file.rows, lengths=lengths, sequences=sequences, sampled=sampled), written
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -60,6 +60,8 @@ def _facts(report: Report) -> list[tuple[str, str]]:
             f"{file['name']} {file['rows']:,} rows" + (f" of {file['tokens']:,} tokens" if file.get("tokens") else "") for file in rows["files"]
         ]
         facts.append(("data", f"{rows['folder']}: {', '.join(counts)} ({rows['how']})"))
+        trained = [(file["name"], file["lengths"]) for file in rows["files"] if file.get("lengths")]
+        facts += [("tokens a row", "; ".join(f"{name} {', '.join(f'{key} {n:,}' for key, n in spread.items())}" for name, spread in trained))]
     facts += [("tokenizer", str(report.data.get("tokenizer") or "")), ("step", _step(report.plan)), ("run", _run(report.plan))]
 
     kept = report.checkpoints

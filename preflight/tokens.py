@@ -3,12 +3,14 @@
 import importlib.util
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preflight.findings import Finding
 from preflight.rows import Row, Shape
 
 LONGEST = 64  # Axolotl cuts a completion row at this many sequences (prompt_strategies/completion.py)
@@ -23,6 +25,8 @@ class Tokenizer:
 
     source: str
     count: Callable[[Sequence[str], bool], list[int]]
+    bos: str = "<s>"
+    eos: str = "</s>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,11 @@ class Lengths:
     lengths: tuple[int, ...]
     sequences: tuple[tuple[int, ...], ...]
     sampled: bool = False
+
+    def quantile(self, share: float) -> int:
+        """The length that this share of the rows does not pass; 0 without rows."""
+        ordered = sorted(self.lengths)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0
 
     @property
     def scale(self) -> float:
@@ -84,6 +93,38 @@ def measure(rows: Sequence[Row], shape: Shape, values: Mapping[str, Any], tokeni
     return [(length, _whole(length, limit, strategy)) for length in lengths]
 
 
+def check_lengths(measured: Lengths, shape: Shape, values: Mapping[str, Any]) -> list[Finding]:
+    """`data.too-long` where rows are longer than a sequence: what becomes of them, and what would keep them."""
+    limit = int(values.get("sequence_len") or 512)
+    long = sum(length > limit for length in measured.lengths)
+    if not long:
+        return []
+    count = f"{'about ' if measured.sampled else ''}{round(long * measured.scale):,}"
+    strategy = str(values.get("excess_length_strategy") or "drop").lower()
+    fate = {"drop": "dropped", "truncate": "cut off at the end, where the answer is", "raise": "refused when training starts"}.get(strategy, strategy)
+    fate = "cut into pieces, and the answer of each is parted from its question" if shape.kind == "text" else fate
+    lost = "" if strategy == "raise" else f": {count} answers are lost"
+    return [
+        Finding(
+            code="data.too-long",
+            level="warning",
+            where=str(measured.path),
+            message=f"{count} of {measured.rows:,} rows are longer than sequence_len {limit:,} and are {fate}{lost}",
+            fix=f"sequence_len: {measured.quantile(0.99):,} keeps 99% of the rows whole, {measured.quantile(1):,} all of them; "
+            "or shorten the schemas in the longest",
+        )
+    ]
+
+
+def check_special_tokens(path: Path, written: Sequence[int], token: str, what: str) -> list[Finding]:
+    """`data.special-tokens` for the lines where a special token is written out that the tokenizer adds as well."""
+    if not written:
+        return []
+    message = f"{len(written):,} rows have {token} {what}; the first in line {written[0]:,}"
+    fix = f"delete {token} from the text: training adds it"
+    return [Finding(code="data.special-tokens", level="error", where=f"{path}:{written[0]}", message=message, fix=fix)]
+
+
 def _split(length: int, limit: int) -> tuple[int, ...]:
     """A completion row is cut into sequences of `limit` tokens."""
     length = min(length, LONGEST * limit)
@@ -108,11 +149,12 @@ def _from_json(path: Path, settings: Path, source: str) -> Tokenizer | None:
 
     try:
         tokenizer = FastTokenizer.from_file(str(path))
-        eos = json.loads(settings.read_text(encoding="utf-8")).get("eos_token")
+        named = json.loads(settings.read_text(encoding="utf-8"))
     except Exception:  # tokenizers raises a bare Exception for a file it can't read
         return None
     tokenizer.no_truncation()
-    eos_id = tokenizer.token_to_id(eos["content"] if isinstance(eos, dict) else str(eos))
+    bos, eos = (token["content"] if isinstance(token, dict) else str(token or "") for token in (named.get("bos_token"), named.get("eos_token")))
+    eos_id = tokenizer.token_to_id(eos)
 
     def count(texts: Sequence[str], special: bool) -> list[int]:
         return [
@@ -120,7 +162,7 @@ def _from_json(path: Path, settings: Path, source: str) -> Tokenizer | None:
             for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
         ]
 
-    return Tokenizer(source=source, count=count)
+    return Tokenizer(source=source, count=count, bos=bos, eos=eos)
 
 
 def _from_sentencepiece(path: Path) -> Tokenizer | None:

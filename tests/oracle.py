@@ -3,6 +3,7 @@
 Run as a script it answers one JSON line for each it reads; `Axolotl` is the other end.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -48,6 +49,8 @@ def main():
     from axolotl.utils.dict import DictDefault
     from axolotl.utils.schemas.config import AxolotlInputConfig
     from pydantic import ValidationError
+
+    gc.freeze()  # Axolotl collects garbage ten times a data set; what the imports left is none
 
     def schema():
         """The schema as the project's command generates it now."""
