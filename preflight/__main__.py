@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import traceback
 
@@ -17,7 +18,7 @@ EPILOG = """examples:
   python -m preflight axolotl_configs/smoke.yaml               a tiny run on any CPU
   python -m preflight --set learning_rate=0.0001 --set num_epochs=2
   python -m preflight --gpu l4                                 what would change on an L4
-  python -m preflight --data my_rows                           rows from another folder
+  python -m preflight --data my_rows.zip                       rows from elsewhere: what scripts/package_data.sh made
 
 exit code: 0 no error (warnings allowed), 1 errors found, 2 wrong usage, 3 a fault of the kit, 130 interrupted"""
 
@@ -81,7 +82,10 @@ def _run(argv: list[str] | None) -> int:
     parser.add_argument(
         "--data",
         metavar="SOURCE",
-        help="the folder that holds the rows (default: the paths in the YAML; for /content/data the Drive folder in axolotl_configs/colab_setup.yaml)",
+        help="a folder, a zip, or the https address of one (default: the paths in the YAML; for /content/data the Drive folder in axolotl_configs/colab_setup.yaml)",
+    )
+    parser.add_argument(
+        "--sha256", metavar="HEX", default="", help="the sum that the zip at the address must have (default: the address with .sha256)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output, everything else on standard error")
     parser.add_argument("--plan-only", action="store_true", help="stage and write nothing")
@@ -91,10 +95,13 @@ def _run(argv: list[str] | None) -> int:
         parser.error("--gpu all: comparing every tier is not there yet; give one name")
     if args.gpu and args.gpu not in names:
         parser.error(f"--gpu {args.gpu}: no such tier; one of {', '.join(names)}")
-    if args.data and (args.data.startswith(("http://", "https://")) or args.data.endswith(".zip")):
-        parser.error(f"--data {args.data}: archives and addresses are not there yet; unpack it and give the folder")
-    if args.data and not Path(args.data).is_dir():
-        parser.error(f"--data {args.data}: no such folder")
+    address = args.data if args.data and args.data.startswith(("http://", "https://")) else ""
+    if args.data and not address and not (Path(args.data).is_dir() or (args.data.endswith(".zip") and Path(args.data).is_file())):
+        parser.error(f"--data {args.data}: no such folder or zip")
+    if args.sha256 and not address:
+        parser.error("--sha256: it goes with --data https://...; a zip on disk is checked against the file .sha256 beside it")
+    if args.sha256 and not re.fullmatch("[0-9a-fA-F]{64}", args.sha256):
+        parser.error(f"--sha256 {args.sha256}: 64 hexadecimal digits, as sha256sum prints them")
     try:
         overrides = tuple(config.parse_override(text) for text in args.overrides)
     except config.UsageError as error:
@@ -105,7 +112,9 @@ def _run(argv: list[str] | None) -> int:
         overrides=overrides,
         tier=next((tier for tier in gpu.TIERS if tier.name == args.gpu), None),
         workspace=args.workspace,
-        data=Path(args.data).absolute() if args.data else None,
+        data=Path(args.data).absolute() if args.data and not address else None,
+        address=address,
+        sha256=args.sha256,
         plan_only=args.plan_only or bool(args.gpu),
     )
     with _Progress() as progress:

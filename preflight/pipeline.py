@@ -9,7 +9,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from preflight import checkpoints, config, describe, estimate, examples, gpu, launch, packages, schema, sense, setup, staging, tiers, tokens
+from preflight import (
+    archives,
+    checkpoints,
+    config,
+    describe,
+    download,
+    estimate,
+    examples,
+    gpu,
+    launch,
+    packages,
+    schema,
+    sense,
+    setup,
+    staging,
+    tiers,
+    tokens,
+)
 from preflight.config import Change, Config
 from preflight.findings import Finding, Level, Report
 from preflight.workspace import check_workspace, find_workspace, probe_writing
@@ -28,6 +45,8 @@ class Request:
     tier: gpu.Tier | None = None  # --gpu: plan for this one, whatever is here
     workspace: Path | None = None
     data: Path | None = None
+    address: str = ""  # of an archive, in the place of `data`
+    sha256: str = ""  # its sum
     plan_only: bool = False
     setup: Path = setup.SETUP
 
@@ -68,6 +87,13 @@ class Judged:
 
 def preflight(request: Request, progress: staging.Progress = lambda what, done, total: None) -> Report:
     """Look at the machine, the config and the data; unless `plan_only`, stage the rows and write the resolved YAML."""
+    if not request.plan_only:
+        return _preflight(request, progress, None)
+    with tempfile.TemporaryDirectory(prefix="preflight-") as scratch:  # an archive has to be unpacked somewhere to be read
+        return _preflight(request, progress, Path(scratch))
+
+
+def _preflight(request: Request, progress: staging.Progress, scratch: Path | None) -> Report:
     judged = Judged()
 
     # look
@@ -120,7 +146,14 @@ def preflight(request: Request, progress: staging.Progress = lambda what, done, 
 
     # judge and stage the rows
     meant = schema.as_meant(resolved, problems)
-    files = judged.attempt((), staging.find_data, meant.values, workspace, source=request.data, **setup.data_places(settings))
+    source, unpacked = request.data, scratch or workspace.root / "unpacked"
+    if request.address:
+        source, found = judged.attempt((None, []), download.fetch, request.address, request.sha256, unpacked, progress)
+        judged.add(found)
+    if archive := archives.find_archive(source, workspace.local(settings["data"]["drive_folder"])):
+        source, found = judged.attempt((None, []), archives.bring_archive, archive, unpacked, progress)
+        judged.add(found)
+    files = judged.attempt((), staging.find_data, meant.values, workspace, source=source, **setup.data_places(settings))
     staged: list[staging.Staged] = []
     missing: Level = "warning" if request.plan_only else "error"
     copy = not request.plan_only and not any(finding.level == "error" for finding in judged.findings)

@@ -50,6 +50,17 @@ def shape_of(entry: Mapping[str, Any]) -> Shape | None:
     return None
 
 
+def guess_shape(path: Path) -> Shape | None:
+    """The shape that the first row of a file has, where no config declares one."""
+    with path.open("rb") as file:
+        try:
+            columns = _parse(file.readline(HUGE).removeprefix(b"\xef\xbb\xbf"))
+        except _BadRowError:
+            return None
+    kinds = {"text": "completion", "messages": "chat_template", "instruction": "alpaca"}
+    return next((shape_of({"type": kind}) for column, kind in kinds.items() if column in columns), None)
+
+
 def read_rows(path: Path, shape: Shape) -> Iterator[Row]:
     """Every row of a JSONL file, in order; none is held longer than it is looked at, and a huge one never. Raises OSError."""
     with path.open("rb") as file:

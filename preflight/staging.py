@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.findings import Finding, Level
-from preflight.workspace import Workspace
+from preflight.workspace import Workspace, disk_trouble
 
 Progress = Callable[[str, int, int], None]  # what is under way, bytes done, bytes in all
 MANIFEST = "manifest.json"
@@ -134,22 +134,7 @@ def bring(sources: Sequence[Source], folder: Path, *, copy: bool, missing: Level
             return None, [Finding(code="data.folder-taken", level="error", where=str(folder), message=message, fix=fix)]
         return stage(sources, folder, progress), []
     except OSError as error:
-        size = sum(source.bytes for source in sources)
-        where, reason = str(error.filename or folder), error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            fix = f"free {size / 2**20:,.0f} MiB on the disk of {folder.parent}, or choose another: --workspace DIR"
-            return None, [
-                Finding(code="workspace.full", level="error", where=where, message=f"no room to stage {size:,} bytes of rows: {reason}", fix=fix)
-            ]
-        return None, [
-            Finding(
-                code="data.unreadable",
-                level="error",
-                where=where,
-                message=f"the rows can't be staged: {reason}",
-                fix="check the disk and the permissions, then run preflight again",
-            )
-        ]
+        return None, [disk_trouble(error, folder, "rows", sum(source.bytes for source in sources))]
 
 
 def stage(sources: Sequence[Source], folder: Path, progress: Progress) -> Staged:

@@ -99,6 +99,19 @@ def probe_writing(root: Path) -> str:
         return os.strerror(error.errno) if error.errno else str(error)
 
 
+def disk_trouble(error: OSError, folder: Path, what: str, size: int) -> Finding:
+    """What an OSError while `what` was written below `folder` means: a full disk, or one that can't be read or written."""
+    where, reason = str(error.filename or folder), error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = f"no room for {size:,} bytes of {what}: {reason}"
+        fix = f"free {size / 2**20:,.0f} MiB on the disk of {folder.parent}, or choose another: --workspace DIR"
+        return Finding(code="workspace.full", level="error", where=where, message=message, fix=fix)
+    message = f"the {what} can't be brought to {folder}: {reason}"
+    return Finding(
+        code="data.unreadable", level="error", where=where, message=message, fix="check the disk and the permissions, then run preflight again"
+    )
+
+
 def check_workspace(workspace: Workspace) -> list[Finding]:
     """An error if the workspace can't be written to."""
     if not workspace.error:
