@@ -80,6 +80,7 @@ def plan(tier: str, resolved: Config, steps: Steps | None) -> dict[str, object]:
             "exact": steps.exact,
             "warmup_steps": steps.warmup,
             "tokens": steps.tokens,
+            "trained_tokens": steps.trained_tokens,
             "checkpoints": len(steps.saves),
             "saves": list(steps.saves),
         }

@@ -20,7 +20,8 @@ class Steps:
     steps: int
     examples_per_step: float
     tokens_per_step: int | None  # None where rows are padded
-    tokens: int  # trained on in all epochs, padding left out
+    tokens: int  # in all epochs, padding left out
+    trained_tokens: int  # those of them that have loss
     warmup: int
     saves: tuple[int, ...]  # the steps after which a checkpoint is written
     eval_batches: int | None
@@ -54,7 +55,8 @@ def plan_steps(values: Mapping[str, Any], counted: Counted) -> Steps | None:
         steps=steps,
         examples_per_step=round(min(rows * epochs / steps, rows), 1) if packed else size,
         tokens_per_step=size * sequence_len(values) if packed else None,
-        tokens=round(sum(lengths.tokens for lengths in train) * epochs),
+        tokens=round(sum(order) * scale * epochs),
+        trained_tokens=round(trained_tokens(values, train) * epochs),
         warmup=warmup_steps(values, steps),
         saves=save_steps(values, steps),
         eval_batches=batches,
@@ -92,25 +94,37 @@ def trained_order(values: Mapping[str, Any], train: Sequence[Lengths]) -> list[i
     """The lengths of the sequences in the order that Axolotl packs them: utils/data/sft.py and shared.py, merge_datasets."""
     from numpy.random import default_rng
 
-    seed = whole_number(values.get("seed"), 42)
-    parts: list[list[int]] = []
-    for entry, lengths in zip(values.get("datasets") or (), train, strict=False):
-        rows: Sequence[tuple[int, ...]] = lengths.sequences
-        shards = (
-            whole_number(entry.get("shards") or entry.get("preprocess_shards"), 0) if entry.get("shards") or entry.get("preprocess_shards") else 0
-        )
-        if shards:
-            rows = [rows[i] for i in default_rng(seed).permutation(len(rows))]
-        if entry.get("shards"):
-            index, (size, rest) = int(entry.get("shards_idx") or 0), divmod(len(rows), shards)
-            start = size * index + min(index, rest)
-            rows = rows[start : start + size + (index < rest)]
-        parts.append([length for row in rows for length in row])
-    several = len(parts) > 1 or any(entry.get("preprocess_shards") for entry in values.get("datasets") or ())
+    entries = list(values.get("datasets") or ())
+    parts = [
+        [length for i in chosen_rows(values, entry, lengths) for length in lengths.sequences[i]]
+        for entry, lengths in zip(entries, train, strict=False)
+    ]
     merged = [length for part in parts for length in part]
+    several = len(parts) > 1 or any(entry.get("preprocess_shards") for entry in entries)
     if values.get("shuffle_merged_datasets") is False or (values.get("curriculum_sampling") and not several):
         return merged
-    return [merged[i] for i in default_rng(seed).permutation(len(merged))]
+    return [merged[i] for i in default_rng(whole_number(values.get("seed"), 42)).permutation(len(merged))]
+
+
+def trained_tokens(values: Mapping[str, Any], train: Sequence[Lengths]) -> float:
+    """Tokens with loss in an epoch."""
+    files = zip(values.get("datasets") or (), train, strict=False)
+    return sum(lengths.scale * sum(lengths.trained[i] for i in chosen_rows(values, entry, lengths)) for entry, lengths in files)
+
+
+def chosen_rows(values: Mapping[str, Any], entry: Mapping[str, Any], lengths: Lengths) -> Sequence[int]:
+    """The rows of a file that its entry takes, in the order it takes them: all as they stand, or a shard of them shuffled."""
+    from numpy.random import default_rng
+
+    rows: Sequence[int] = range(len(lengths.sequences))
+    shards = entry.get("shards") or entry.get("preprocess_shards")
+    if shards:
+        rows = default_rng(whole_number(values.get("seed"), 42)).permutation(len(rows)).tolist()
+    if entry.get("shards"):
+        index, (size, rest) = int(entry.get("shards_idx") or 0), divmod(len(rows), whole_number(shards, 1))
+        start = size * index + min(index, rest)
+        rows = rows[start : start + size + (index < rest)]
+    return rows
 
 
 def count_batches(values: Mapping[str, Any], order: Sequence[int]) -> int:

@@ -11,11 +11,10 @@ from preflight.findings import Finding
 from preflight.overlap import Seen, check_duplicates, check_leakage
 from preflight.rows import Row, Shape, check_rows, read_rows, shape_of
 from preflight.staging import DataFile, Progress, Staged
-from preflight.tokens import Lengths, Tokenizer, check_lengths, check_special_tokens, find_tokenizer, measure
+from preflight.tokens import Lengths, Measured, Tokenizer, check_lengths, check_special_tokens, find_tokenizer, measure
 
 MOST_ROWS = 50_000  # above this, lengths are those of a seeded sample; all else is over every row
 BATCH = 500  # rows tokenised at once: enough for every core, little enough to hold
-MEASURED = ("text", "messages")  # the shapes whose length is known to the token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +91,12 @@ def _why_not_counted(
 ) -> str:
     """Why the steps can't be counted, or ''."""
     local = {file.key.removesuffix(".path") for file in files}
-    there = {file.key: file.shape.kind for file in known}
+    there = {file.key for file in known}
     for key, entry in entries.items():
         if key in local and key not in there and shape_of(entry):
             return MISSING
-        if there.get(key) not in MEASURED:
-            return f"the rows of {key} are not local JSONL of text or messages"
+        if key not in there:
+            return f"the rows of {key} are not local JSONL of text, messages or instructions"
     if tokenizer is None and entries:
         return f"the tokenizer of {base_model} is not on this machine"
     return "" if entries else MISSING
@@ -112,7 +111,7 @@ def _look_through(
     chosen = set(random.Random(0).sample(range(file.rows), MOST_ROWS)) if sampled else None  # noqa: S311
     seen, problems = Seen(path=file.path), list[Row]()
     written: dict[str, list[int]] = {"bos": [], "eos": []}
-    measured: list[tuple[int, tuple[int, ...]]] = []
+    measured: list[Measured] = []
     for number, batch in enumerate(_batches(read_rows(file.path, file.shape))):
         good = [row for row in batch if not row.problem]
         problems += [row for row in batch if row.problem]
@@ -127,8 +126,15 @@ def _look_through(
         progress(f"looking through {file.path.name}", batch[-1].line, file.rows)
     if not tokenizer:
         return seen, problems, None, written
-    lengths, sequences = (tuple(each) for each in zip(*measured, strict=True)) if measured else ((), ())
-    return seen, problems, Lengths(path=file.path, rows=file.rows, lengths=lengths, sequences=sequences, sampled=sampled), written
+    lengths = Lengths(
+        path=file.path,
+        rows=file.rows,
+        lengths=tuple(one.tokens for one in measured),
+        sequences=tuple(one.sequences for one in measured),
+        trained=tuple(one.trained for one in measured),
+        sampled=sampled,
+    )
+    return seen, problems, lengths, written
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

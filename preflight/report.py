@@ -125,7 +125,7 @@ def _run(plan: Mapping[str, Any]) -> str:
     if not isinstance(steps, int) or not isinstance(saves, list):
         return ""
     shown_saves = [f"{step:,}" for step in saves] if len(saves) <= 6 else [*(f"{step:,}" for step in saves[:3]), "...", f"{saves[-1]:,}"]
-    many = f"{'' if plan.get('exact') else 'about '}{steps:,} steps, {plan['tokens']:,} tokens; warmup {plan['warmup_steps']:,} steps; "
+    many = f"{'' if plan.get('exact') else 'about '}{steps:,} steps, {plan['tokens']:,} tokens, {plan['trained_tokens']:,} of them trained on; warmup {plan['warmup_steps']:,} steps; "
     return many + (f"{len(saves)} checkpoint{'s' * (len(saves) > 1)}, after step {', '.join(shown_saves)}" if saves else "no checkpoint")
 
 

@@ -30,7 +30,7 @@ class Row:
 
     line: int
     text: str = ""  # the text; of an instruction, its answer
-    messages: tuple[tuple[str, str], ...] = ()  # (role, content) of each turn; of an instruction, question and answer
+    messages: tuple[tuple[str, str], ...] = ()  # (role, content) of each turn; of an instruction: user, input, assistant
     problem: str = ""
     huge: bool = False
 
@@ -45,7 +45,7 @@ def shape_of(entry: Mapping[str, Any]) -> Shape | None:
         names = names if isinstance(names, Mapping) else {}
         role, content = (str(names.get(name) or entry.get(f"message_field_{name}") or name) for name in ("role", "content"))
         return Shape(kind="messages", columns=(str(entry.get("field_messages") or "messages"),), role=role, content=content)
-    if kind == "alpaca":
+    if entry.get("type") == "alpaca":  # alpaca:chat and its like have another template
         return Shape(kind="instruction", columns=("instruction", "input", "output"))
     return None
 

@@ -104,7 +104,7 @@ def check_sources(sources: Sequence[Source], level: Level) -> list[Finding]:
             level=level,
             where=str(source.path),
             message=f"the data file {source.path.name} {problems[source.bytes]}",
-            fix="put the rows there, or say where they are: --data FOLDER",
+            fix="put the rows there (scripts/package_data.sh packs them and says three ways), or say where they are: --data FOLDER, ZIP or https address",
         )
         for source in sources
         if source.bytes <= 0

@@ -38,6 +38,7 @@ class Lengths:
     rows: int
     lengths: tuple[int, ...]
     sequences: tuple[tuple[int, ...], ...]
+    trained: tuple[int, ...]  # the tokens with loss of each row; 0 if it is dropped
     sampled: bool = False
 
     def quantile(self, share: float) -> int:
@@ -81,16 +82,54 @@ def find_tokenizer(base_model: str) -> Tokenizer | None:
     return None
 
 
-def measure(rows: Sequence[Row], shape: Shape, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[tuple[int, tuple[int, ...]]]:
-    """(tokens, lengths of the sequences that training makes of it) for each row, as Axolotl 0.19 does it."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One row in tokens: all of them, those with loss, and the lengths of the sequences that training makes of it."""
+
+    tokens: int
+    trained: int
+    sequences: tuple[int, ...]
+
+
+def measure(rows: Sequence[Row], shape: Shape, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Measured]:
+    """Each row as Axolotl 0.19 makes it: prompt_strategies/completion.py and chat_template.py, prompt_tokenizers.py for alpaca."""
     limit = int(values.get("sequence_len") or 512)
-    if shape.kind == "text":
-        return [(length, _split(length, limit)) for length in tokenizer.count([row.text for row in rows], True)]
     strategy = str(values.get("excess_length_strategy") or "drop").lower()
-    # BOS, and an EOS after each answer
-    added = [1 + sum(role == "assistant" for role, _ in row.messages) for row in rows]
-    lengths = [length + more for length, more in zip(tokenizer.count([_rendered(row) for row in rows], False), added, strict=True)]
-    return [(length, _whole(length, limit, strategy)) for length in lengths]
+    if shape.kind == "text":
+        counts = tokenizer.count([row.text for row in rows], True)
+        return [Measured(tokens=count, trained=sum(parts), sequences=parts) for count in counts for parts in [_split(count, limit)]]
+    if shape.kind == "instruction":
+        # prompt and answer are tokenised apart, each cut at `limit`; the prompt has the BOS, the answer the EOS
+        prompts = [min(count, limit) for count in tokenizer.count([_alpaca(row) for row in rows], True)]
+        answers = [min(count - 1, limit) for count in tokenizer.count([row.text for row in rows], True)]
+        pairs = [(prompt - 1 + answer, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    else:
+        # BOS, and an EOS after each answer
+        counts = tokenizer.count([_rendered(row) for row in rows], False)
+        turns = [[content for role, content in row.messages if role == "assistant"] for row in rows]
+        answers_of = [sum(tokenizer.count(said, False)) + len(said) for said in turns]
+        pairs = [(count + 1 + len(said), answer) for count, said, answer in zip(counts, turns, answers_of, strict=True)]
+    everything = bool(values.get("train_on_inputs"))
+    return [
+        Measured(tokens=count, trained=(count if everything else answer) if parts else 0, sequences=parts)
+        for count, answer in pairs
+        for parts in [_whole(count, limit, strategy)]
+    ]
+
+
+ALPACA = (
+    "Below is an instruction that describes a task{more}. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n{input}### Response:\n"
+)
+
+
+def _alpaca(row: Row) -> str:
+    """The prompt of an instruction, as Axolotl's AlpacaPrompter writes it (prompters.py)."""
+    instruction, more = row.messages[0][1], row.messages[1][1]
+    if not more:
+        return ALPACA.format(more="", instruction=instruction, input="")
+    paired = ", paired with an input that provides further context"
+    return ALPACA.format(more=paired, instruction=instruction, input=f"### Input:\n{more}\n\n")
 
 
 def check_lengths(measured: Lengths, shape: Shape, values: Mapping[str, Any]) -> list[Finding]:

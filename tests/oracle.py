@@ -101,7 +101,9 @@ def main():
         from axolotl.common.datasets import load_datasets
 
         meta = load_datasets(cfg=load_cfg(path))
-        return {"steps": meta.total_num_steps, "lengths": [len(ids) for ids in meta.train_dataset["input_ids"]]}
+        rows = meta.train_dataset
+        trained = sum(label != -100 for labels in rows["labels"] for label in labels)
+        return {"steps": meta.total_num_steps, "lengths": [len(ids) for ids in rows["input_ids"]], "trained": trained}
 
     def mistral_lengths(texts):
         """Tokens of each text with Mistral's tokenizer as transformers builds it, with the BOS and EOS that a completion row gets."""

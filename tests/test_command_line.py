@@ -277,7 +277,7 @@ def test_the_plan_says_what_follows_from_the_rows(preflight):
     ran = preflight("--gpu", "a100-40gb", "--data", "sample_data", "--set", "save_steps=25", "--set", "eval_steps=25")
     text = " ".join(ran.out.split())
     assert "8,192 tokens, packed: 80.0 examples on average" in text
-    assert "75 steps, 614,664 tokens; warmup 2 steps; 3 checkpoints, after step 25, 50, 75" in text
+    assert "75 steps, 614,664 tokens, 614,664 of them trained on; warmup 2 steps; 3 checkpoints, after step 25, 50, 75" in text
     assert "Mistral 7B v0.1, as mistral_common ships it" in text
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 import random
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 import yaml
 
 from preflight import examples, tokens
-from preflight.estimate import first_fit, plan_steps, save_steps, trained_order, warmup_steps
+from preflight.estimate import first_fit, plan_steps, save_steps, trained_order, trained_tokens, warmup_steps
 from preflight.examples import Counted, inspect_examples
 from preflight.staging import DataFile, bring, inspect_source
 from preflight.tokens import Lengths, find_tokenizer
@@ -17,7 +18,7 @@ CHAT = yaml.safe_load((CHECKOUT / "axolotl_configs/mistral_qlora_chat.yaml").rea
 
 
 def lengths(*rows):
-    return Lengths(path=Path("x"), rows=len(rows), lengths=rows, sequences=tuple((row,) for row in rows))
+    return Lengths(path=Path("x"), rows=len(rows), lengths=rows, sequences=tuple((row,) for row in rows), trained=rows)
 
 
 def quiet(what, done, total):
@@ -57,13 +58,32 @@ VARIANTS = {
         "chat_template": "mistral_v1",
         "sequence_len": 95,
     },
+    "instructions": {"instructions": {}},
+    "long instructions dropped": {"instructions": {"sequence_len": 200}},
+    "instructions trained on as well": {"instructions": {"train_on_inputs": True}},
 }
+
+
+def instructions(folder):
+    """The sample rows in the alpaca shape, some of them with an input, and the entry that reads them."""
+    path = folder / "alpaca.jsonl"
+    with path.open("w") as file:
+        for number, line in enumerate((CHECKOUT / "sample_data/messages/train_postgres.jsonl").open()):
+            question, answer = (turn["content"] for turn in json.loads(line)["messages"])
+            schema, _, asked = question.rpartition("\n\n")
+            row = (
+                {"instruction": asked, "input": schema, "output": answer} if number % 3 else {"instruction": question, "input": "", "output": answer}
+            )
+            file.write(json.dumps(row) + "\n")
+    return {"path": str(path), "ds_type": "json", "type": "alpaca", "shards": 1}
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_steps_are_those_that_axolotl_makes(axolotl, tmp_path, monkeypatch, changes):
-    """The same sequences in the same order, and so the same number of steps, to the last one."""
+    """The same sequences in the same order, and so the same number of steps, to the last one; the same tokens with loss."""
     monkeypatch.chdir(CHECKOUT)
+    if "instructions" in changes:
+        changes = {"datasets": [instructions(tmp_path)], "test_datasets": [instructions(tmp_path) | {"split": "train"}]} | changes["instructions"]
     values = SMOKE | {"output_dir": str(tmp_path / "out"), "dataset_prepared_path": str(tmp_path / "prepared")} | changes
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
     answer = axolotl.ask("steps", path=str(tmp_path / "c.yaml"))
@@ -71,6 +91,7 @@ def test_steps_are_those_that_axolotl_makes(axolotl, tmp_path, monkeypatch, chan
     assert trained_order(values, rows.train) == answer["lengths"]
     plan = plan_steps(values, rows)
     assert (plan.steps, plan.exact) == (answer["steps"], True)
+    assert trained_tokens(values, rows.train) == answer["trained"]
 
 
 @pytest.mark.parametrize("tokenizer", ["sample_data/smoke_base", "mistralai/Mistral-7B-v0.1"])

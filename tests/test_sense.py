@@ -10,8 +10,20 @@ from preflight.sense import Situation, check_sense
 from preflight.tiers import read_tier, tier_changes
 from preflight.yaml_file import YamlFile, read_yaml
 
-STEPS = Steps(steps=1000, examples_per_step=17.0, tokens_per_step=8192, tokens=8_000_000, warmup=30, saves=(500, 1000), eval_batches=40, exact=True)
-SHORT = Steps(steps=80, examples_per_step=17.0, tokens_per_step=8192, tokens=600_000, warmup=2, saves=(80,), eval_batches=40, exact=True)
+STEPS = Steps(
+    steps=1000,
+    examples_per_step=17.0,
+    tokens_per_step=8192,
+    tokens=8_000_000,
+    trained_tokens=8_000_000,
+    warmup=30,
+    saves=(500, 1000),
+    eval_batches=40,
+    exact=True,
+)
+SHORT = Steps(
+    steps=80, examples_per_step=17.0, tokens_per_step=8192, tokens=600_000, trained_tokens=600_000, warmup=2, saves=(80,), eval_batches=40, exact=True
+)
 GOOD = {
     "base_model": "mistralai/Mistral-7B-v0.1",
     "learning_rate": 0.0002,
