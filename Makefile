@@ -18,6 +18,7 @@ check: ## linters and types alone
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/shellcheck scripts/*.sh .ci/run
 
 setup: ## the environment with the linters and test tools
 	@scripts/setup.sh --dev

@@ -18,6 +18,7 @@ EPILOG = """examples:
   python -m preflight axolotl_configs/smoke.yaml               a tiny run on any CPU
   python -m preflight --set learning_rate=0.0001 --set num_epochs=2
   python -m preflight --gpu l4                                 what would change on an L4
+  python -m preflight --show-example                           what the trainer sees of a row, and what it is graded on
   python -m preflight --data my_rows.zip                       rows from elsewhere: what scripts/package_data.sh made
 
 exit code: 0 no error (warnings allowed), 1 errors found, 2 wrong usage, 3 a fault of the kit, 130 interrupted"""
@@ -87,6 +88,15 @@ def _run(argv: list[str] | None) -> int:
     parser.add_argument(
         "--sha256", metavar="HEX", default="", help="the sum that the zip at the address must have (default: the address with .sha256)"
     )
+    parser.add_argument(
+        "--show-example",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="LINE",
+        help="show a training row as the trainer sees it (default: the first)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output, everything else on standard error")
     parser.add_argument("--plan-only", action="store_true", help="stage and write nothing")
     args = parser.parse_args(argv)
@@ -102,6 +112,8 @@ def _run(argv: list[str] | None) -> int:
         parser.error("--sha256: it goes with --data https://...; a zip on disk is checked against the file .sha256 beside it")
     if args.sha256 and not re.fullmatch("[0-9a-fA-F]{64}", args.sha256):
         parser.error(f"--sha256 {args.sha256}: 64 hexadecimal digits, as sha256sum prints them")
+    if args.show_example < 0:
+        parser.error(f"--show-example {args.show_example}: lines are counted from 1")
     try:
         overrides = tuple(config.parse_override(text) for text in args.overrides)
     except config.UsageError as error:
@@ -116,6 +128,7 @@ def _run(argv: list[str] | None) -> int:
         address=address,
         sha256=args.sha256,
         plan_only=args.plan_only or bool(args.gpu),
+        show_example=args.show_example,
     )
     with _Progress() as progress:
         result = pipeline.preflight(request, progress)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from preflight import config
@@ -44,13 +45,16 @@ def gpus(reading: GpuReading) -> dict[str, object]:
 
 
 def data(staged: Sequence[Staged], counted: Counted) -> dict[str, object]:
-    counts = {str(lengths.path): lengths for lengths in (*counted.train, *counted.held_out)}
+    counts = {lengths.path: lengths for lengths in (*counted.train, *counted.held_out)}
     folders = to_plain([asdict(rows) for rows in staged])
     for rows in folders:
         for file in rows["files"]:
-            lengths = counts.get(f"{rows['folder']}/{file['name']}")
+            path = Path(rows["folder"], file["name"])
+            lengths = counts.get(path)
+            file["sql"] = counted.sql.get(path)
             file["tokens"] = lengths.tokens if lengths else None
             file["lengths"] = {name: lengths.quantile(share) for name, share in QUANTILES.items()} if lengths else None
+            file["histogram"] = lengths.histogram if lengths else None
     return {"folders": folders, "tokenizer": counted.tokenizer or None}
 
 

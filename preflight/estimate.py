@@ -49,7 +49,7 @@ def plan_steps(values: Mapping[str, Any], counted: Counted) -> Steps | None:
     steps = max(1, steps)
     batches = None
     if counted.held_out:
-        evaluated = [length for lengths in counted.held_out for row in lengths.sequences for length in row]
+        evaluated = [length for lengths in counted.held_out for row in lengths.measured for length in row.sequences]
         batches = count_batches(values, evaluated) if packed and values.get("eval_sample_packing") is not False else len(evaluated)
     return Steps(
         steps=steps,
@@ -96,7 +96,7 @@ def trained_order(values: Mapping[str, Any], train: Sequence[Lengths]) -> list[i
 
     entries = list(values.get("datasets") or ())
     parts = [
-        [length for i in chosen_rows(values, entry, lengths) for length in lengths.sequences[i]]
+        [length for i in chosen_rows(values, entry, lengths) for length in lengths.measured[i].sequences]
         for entry, lengths in zip(entries, train, strict=False)
     ]
     merged = [length for part in parts for length in part]
@@ -109,14 +109,14 @@ def trained_order(values: Mapping[str, Any], train: Sequence[Lengths]) -> list[i
 def trained_tokens(values: Mapping[str, Any], train: Sequence[Lengths]) -> float:
     """Tokens with loss in an epoch."""
     files = zip(values.get("datasets") or (), train, strict=False)
-    return sum(lengths.scale * sum(lengths.trained[i] for i in chosen_rows(values, entry, lengths)) for entry, lengths in files)
+    return sum(lengths.scale * sum(lengths.measured[i].trained for i in chosen_rows(values, entry, lengths)) for entry, lengths in files)
 
 
 def chosen_rows(values: Mapping[str, Any], entry: Mapping[str, Any], lengths: Lengths) -> Sequence[int]:
     """The rows of a file that its entry takes, in the order it takes them: all as they stand, or a shard of them shuffled."""
     from numpy.random import default_rng
 
-    rows: Sequence[int] = range(len(lengths.sequences))
+    rows: Sequence[int] = range(len(lengths.measured))
     shards = entry.get("shards") or entry.get("preprocess_shards")
     if shards:
         rows = default_rng(whole_number(values.get("seed"), 42)).permutation(len(rows)).tolist()

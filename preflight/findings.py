@@ -28,6 +28,7 @@ class Report:
     workspace: Mapping[str, object] = field(default_factory=dict)
     gpu: Mapping[str, object] = field(default_factory=dict)
     data: Mapping[str, object] = field(default_factory=dict)
+    example: Mapping[str, object] = field(default_factory=dict)  # --show-example: one row, token by token
     checkpoints: Mapping[str, object] = field(default_factory=dict)
     setup: Mapping[str, object] = field(default_factory=dict)  # colab_setup.yaml, for a config that needs a GPU
     plan: Mapping[str, object] = field(default_factory=dict)

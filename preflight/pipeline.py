@@ -48,6 +48,7 @@ class Request:
     address: str = ""  # of an archive, in the place of `data`
     sha256: str = ""  # its sum
     plan_only: bool = False
+    show_example: int = 0  # the line of the row to show; 0 for none
     setup: Path = setup.SETUP
 
 
@@ -164,6 +165,10 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         staged += [rows] if rows else []
     counted, found = judged.attempt((examples.Counted(), []), examples.inspect_examples, meant.values, files, staged, progress)
     judged.add(found)
+    example = None
+    if request.show_example:
+        example, found = judged.attempt((None, []), examples.show_example, meant.values, files, staged, request.show_example)
+        judged.add(found)
     steps = judged.attempt(None, estimate.plan_steps, meant.values, counted) if counted.train else None
 
     # judge what the values do together
@@ -197,6 +202,7 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         findings=tuple(judged.findings),
         setup=describe.setup(settings, workspace, tier_name) if resolved.needs_gpu else {},
         data=describe.data(staged, counted),
+        example=asdict(example) if example else {},
         checkpoints=describe.checkpoints(kept, whole, finished),
         plan=describe.plan(tier_name, meant, steps),
         changes=tuple(asdict(change) for change in resolved.changes),

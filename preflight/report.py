@@ -1,6 +1,7 @@
 """A Report as text or JSON. Returns strings; only __main__ prints."""
 
 import io
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +32,9 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
     for finding in sorted(report.findings, key=lambda finding: list(COLOURS).index(finding.level), reverse=True):
         console.print()
         console.print(*_finding(finding), sep="\n", soft_wrap=False)
+    if report.example:
+        console.print(f"\n[bold]The row as the trainer sees it[/]  {escape(str(report.example['path']))}:{report.example['line']}")
+        console.print(Padding(_grid(_runs(report.example), "dim"), (0, 0, 0, 2)))
     if report.changes:
         console.print("\n[bold]What changes in the YAML that is launched[/]")
         table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
@@ -62,6 +66,13 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         facts.append(("data", f"{rows['folder']}: {', '.join(counts)} ({rows['how']})"))
         trained = [(file["name"], file["lengths"]) for file in rows["files"] if file.get("lengths")]
         facts += [("tokens a row", "; ".join(f"{name} {', '.join(f'{key} {n:,}' for key, n in spread.items())}" for name, spread in trained))]
+        facts += [
+            ("rows by tokens", f"{file['name']}: " + ", ".join(f"up to {most:,}: {count:,}" for most, count in file["histogram"] if count))
+            for file in rows["files"]
+            if file.get("histogram")
+        ]
+        parsed = [f"{file['name']} {file['sql']:.1%}" for file in rows["files"] if file.get("sql") is not None]
+        facts.append(("SQL answers", f"{', '.join(parsed)} are PostgreSQL, by its own grammar" if parsed else ""))
     facts += [("tokenizer", str(report.data.get("tokenizer") or "")), ("step", _step(report.plan)), ("run", _run(report.plan))]
 
     kept = report.checkpoints
@@ -127,6 +138,15 @@ def _run(plan: Mapping[str, Any]) -> str:
     shown_saves = [f"{step:,}" for step in saves] if len(saves) <= 6 else [*(f"{step:,}" for step in saves[:3]), "...", f"{saves[-1]:,}"]
     many = f"{'' if plan.get('exact') else 'about '}{steps:,} steps, {plan['tokens']:,} tokens, {plan['trained_tokens']:,} of them trained on; warmup {plan['warmup_steps']:,} steps; "
     return many + (f"{len(saves)} checkpoint{'s' * (len(saves) > 1)}, after step {', '.join(shown_saves)}" if saves else "no checkpoint")
+
+
+def _runs(example: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The row as runs of tokens that have loss and runs that have none."""
+    runs = [(trained, list(run)) for trained, run in itertools.groupby(example["tokens"], key=lambda token: bool(token["trained"]))]
+    return [
+        (f"{'trained' if trained else 'read'}, {len(run):,} tokens", escape("".join(token["text"] for token in run).strip("\n")))
+        for trained, run in runs
+    ]
 
 
 def _finding(finding: Finding) -> list[object]:

@@ -5,13 +5,14 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from preflight.findings import Finding
-from preflight.rows import Row, Shape
+from preflight.rows import Row, Shape, question_and_answer
 
 LONGEST = 64  # Axolotl cuts a completion row at this many sequences (prompt_strategies/completion.py)
 SHORTEST = 2  # Axolotl's min_sample_len
@@ -19,42 +20,67 @@ SHORTEST = 2  # Axolotl's min_sample_len
 MISTRAL_V1 = re.compile(r"mistral-7b(-instruct)?(-v0\.[12])?(-bnb-4bit)?$", re.I)
 
 
+class Token(NamedTuple):
+    """One token, and where it stands in the text (characters)."""
+
+    id: int
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tokenizer:
-    """Counts tokens. `count` gives one number a text: its tokens, with the BOS and EOS that Axolotl adds if `special`."""
+    """The tokenizer that training will use. `count` gives the tokens of each text, with BOS and EOS as Axolotl adds them if
+    `special`; `encode` the tokens of one text in which an EOS written out counts as one."""
 
     source: str
     count: Callable[[Sequence[str], bool], list[int]]
-    bos: str = "<s>"
-    eos: str = "</s>"
+    encode: Callable[[str], list[Token]]
+    bos: str
+    eos: str
+    bos_id: int | None  # None for a tokenizer that has none
+    eos_id: int | None
+
+
+class Measured(NamedTuple):
+    """One row in tokens: all of them, those with loss, and the lengths of the sequences that training makes of it (none if it
+    is dropped)."""
+
+    tokens: int
+    trained: int
+    sequences: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """What training makes of the good rows of one file: the tokens of each, and the lengths of the sequences it becomes (none if it
-    is dropped)."""
+    """The good rows of one file in tokens, or a sample of them."""
 
     path: Path
-    rows: int
-    lengths: tuple[int, ...]
-    sequences: tuple[tuple[int, ...], ...]
-    trained: tuple[int, ...]  # the tokens with loss of each row; 0 if it is dropped
+    rows: int  # in the file
+    measured: tuple[Measured, ...]
     sampled: bool = False
 
     def quantile(self, share: float) -> int:
         """The length that this share of the rows does not pass; 0 without rows."""
-        ordered = sorted(self.lengths)
+        ordered = sorted(row.tokens for row in self.measured)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0
+
+    @property
+    def histogram(self) -> tuple[tuple[int, int], ...]:
+        """(most tokens, rows of so many and of more than half as many), from the shortest to the longest; powers of two."""
+        counts = Counter(1 << max(0, row.tokens - 1).bit_length() for row in self.measured)
+        most = [1 << power for power in range(min(counts).bit_length() - 1, max(counts).bit_length())] if counts else []
+        return tuple((tokens, round(self.scale * counts[tokens])) for tokens in most)
 
     @property
     def scale(self) -> float:
         """Rows in the file for each that was counted."""
-        return self.rows / len(self.sequences) if self.sequences else 1.0
+        return self.rows / len(self.measured) if self.sampled and self.measured else 1.0
 
     @property
     def tokens(self) -> int:
         """Tokens that are trained on or read in an epoch."""
-        return round(self.scale * sum(itertools.chain(*self.sequences)))
+        return round(self.scale * sum(itertools.chain(*(row.sequences for row in self.measured))))
 
 
 def is_missing(base_model: str) -> bool:
@@ -82,15 +108,6 @@ def find_tokenizer(base_model: str) -> Tokenizer | None:
     return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One row in tokens: all of them, those with loss, and the lengths of the sequences that training makes of it."""
-
-    tokens: int
-    trained: int
-    sequences: tuple[int, ...]
-
-
 def measure(rows: Sequence[Row], shape: Shape, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Measured]:
     """Each row as Axolotl 0.19 makes it: prompt_strategies/completion.py and chat_template.py, prompt_tokenizers.py for alpaca."""
     limit = int(values.get("sequence_len") or 512)
@@ -105,7 +122,7 @@ def measure(rows: Sequence[Row], shape: Shape, values: Mapping[str, Any], tokeni
         pairs = [(prompt - 1 + answer, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     else:
         # BOS, and an EOS after each answer
-        counts = tokenizer.count([_rendered(row) for row in rows], False)
+        counts = tokenizer.count([rendered(row.messages) for row in rows], False)
         turns = [[content for role, content in row.messages if role == "assistant"] for row in rows]
         answers_of = [sum(tokenizer.count(said, False)) + len(said) for said in turns]
         pairs = [(count + 1 + len(said), answer) for count, said, answer in zip(counts, turns, answers_of, strict=True)]
@@ -132,10 +149,19 @@ def _alpaca(row: Row) -> str:
     return ALPACA.format(more=paired, instruction=instruction, input=f"### Input:\n{more}\n\n")
 
 
+def prompt_and_answer(row: Row, shape: Shape) -> tuple[str, str]:
+    """What the trainer sees up to the last answer, without BOS, and that answer. A text that asks nothing has an empty prompt."""
+    if shape.kind == "instruction":
+        return _alpaca(row), row.text
+    if shape.kind == "messages":
+        return rendered(row.messages[:-1]), row.messages[-1][1]
+    return question_and_answer(row)
+
+
 def check_lengths(measured: Lengths, shape: Shape, values: Mapping[str, Any]) -> list[Finding]:
     """`data.too-long` where rows are longer than a sequence: what becomes of them, and what would keep them."""
     limit = int(values.get("sequence_len") or 512)
-    long = sum(length > limit for length in measured.lengths)
+    long = sum(row.tokens > limit for row in measured.measured)
     if not long:
         return []
     count = f"{'about ' if measured.sampled else ''}{round(long * measured.scale):,}"
@@ -178,9 +204,9 @@ def _whole(length: int, limit: int, strategy: str) -> tuple[int, ...]:
     return (length,) if length >= SHORTEST else ()
 
 
-def _rendered(row: Row) -> str:
-    """The conversation in Mistral's own markup (Axolotl's mistral_v1), without BOS and EOS. Others differ by a few tokens a turn."""
-    return "".join(f" {content}" if role == "assistant" else f" [INST] {content} [/INST]" for role, content in row.messages)
+def rendered(messages: Iterable[tuple[str, str]], eos: str = "") -> str:
+    """The conversation in Mistral's own markup (Axolotl's mistral_v1), without BOS. Others differ by a few tokens a turn."""
+    return "".join(f" {content}{eos}" if role == "assistant" else f" [INST] {content} [/INST]" for role, content in messages)
 
 
 def _from_json(path: Path, settings: Path, source: str) -> Tokenizer | None:
@@ -193,7 +219,7 @@ def _from_json(path: Path, settings: Path, source: str) -> Tokenizer | None:
         return None
     tokenizer.no_truncation()
     bos, eos = (token["content"] if isinstance(token, dict) else str(token or "") for token in (named.get("bos_token"), named.get("eos_token")))
-    eos_id = tokenizer.token_to_id(eos)
+    bos_id, eos_id = (tokenizer.token_to_id(token) for token in (bos, eos))
 
     def count(texts: Sequence[str], special: bool) -> list[int]:
         return [
@@ -201,7 +227,11 @@ def _from_json(path: Path, settings: Path, source: str) -> Tokenizer | None:
             for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
         ]
 
-    return Tokenizer(source=source, count=count, bos=bos, eos=eos)
+    def encode(text: str) -> list[Token]:
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        return [Token(id, *place) for id, place in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    return Tokenizer(source=source, count=count, encode=encode, bos=bos, eos=eos, bos_id=bos_id, eos_id=eos_id)
 
 
 def _from_sentencepiece(path: Path) -> Tokenizer | None:
@@ -210,8 +240,19 @@ def _from_sentencepiece(path: Path) -> Tokenizer | None:
     except ImportError:
         return None
     processor = SentencePieceProcessor(model_file=str(path))
+    bos, eos = "<s>", "</s>"
 
     def count(texts: Sequence[str], special: bool) -> list[int]:
         return [len(ids) + 2 * special for ids in processor.encode(list(texts))]
 
-    return Tokenizer(source="Mistral 7B v0.1, as mistral_common ships it", count=count)
+    def encode(text: str) -> list[Token]:
+        found, start = list[Token](), 0
+        for part in re.split(f"({eos})", text):
+            pieces = processor.encode(part, out_type="immutable_proto").pieces if part != eos else ()
+            found += [Token(piece.id, start + piece.begin, start + piece.end) for piece in pieces]
+            found += [Token(processor.eos_id(), start, start + len(eos))] * (part == eos)
+            start += len(part)
+        return found
+
+    source = "Mistral 7B v0.1, as mistral_common ships it"
+    return Tokenizer(source=source, count=count, encode=encode, bos=bos, eos=eos, bos_id=processor.bos_id(), eos_id=processor.eos_id())

@@ -103,7 +103,8 @@ def main():
         meta = load_datasets(cfg=load_cfg(path))
         rows = meta.train_dataset
         trained = sum(label != -100 for labels in rows["labels"] for label in labels)
-        return {"steps": meta.total_num_steps, "lengths": [len(ids) for ids in rows["input_ids"]], "trained": trained}
+        tokens = [[ids, [label != -100 for label in labels]] for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)]
+        return {"steps": meta.total_num_steps, "lengths": [len(ids) for ids, _ in tokens], "trained": trained, "tokens": tokens}
 
     def mistral_lengths(texts):
         """Tokens of each text with Mistral's tokenizer as transformers builds it, with the BOS and EOS that a completion row gets."""

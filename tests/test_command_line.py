@@ -281,6 +281,20 @@ def test_the_plan_says_what_follows_from_the_rows(preflight):
     assert "Mistral 7B v0.1, as mistral_common ships it" in text
 
 
+def test_one_row_is_shown_as_the_trainer_sees_it(preflight):
+    config, *options = ("axolotl_configs/mistral_qlora_chat.yaml", "--gpu", "l4", "--data", "sample_data/messages")
+    ran = preflight(config, *options, "--set", "base_model=sample_data/smoke_base", "--show-example", "3", "--json")
+    example = ran.json["example"]
+    turns = json.loads((CHECKOUT / "sample_data/messages/train_postgres.jsonl").read_text().splitlines()[2])["messages"]
+    assert "".join(token["text"] for token in example["tokens"]) == f"<s> [INST] {turns[0]['content']} [/INST] {turns[1]['content']}</s>"
+    assert "".join(token["text"] for token in example["tokens"] if token["trained"]).strip() == turns[1]["content"] + "</s>"
+    text = preflight(config, *options, "--show-example").out
+    assert "The row as the trainer sees it" in text
+    assert re.search(r"read, \d+ tokens +<s> \[INST\] CREATE", text)
+    assert re.search(r"trained, \d+ tokens +SELECT .*</s>\n", text)
+    assert "there is no row" in preflight(config, *options, "--show-example", "99999").out
+
+
 def test_rows_that_the_config_does_not_describe(preflight, tmp_path):
     """Rows with messages under a config for text: said with the line, before anything is launched."""
     ran = preflight(SMOKE, "--data", "sample_data/messages", "--json")

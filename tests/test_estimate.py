@@ -7,10 +7,12 @@ import pytest
 import yaml
 
 from preflight import examples, tokens
-from preflight.estimate import first_fit, plan_steps, save_steps, trained_order, trained_tokens, warmup_steps
+from preflight.estimate import chosen_rows, first_fit, plan_steps, save_steps, trained_order, trained_tokens, warmup_steps
 from preflight.examples import Counted, inspect_examples
+from preflight.rows import read_rows, shape_of
 from preflight.staging import DataFile, bring, inspect_source
-from preflight.tokens import Lengths, find_tokenizer
+from preflight.tokens import Lengths, Measured, find_tokenizer
+from preflight.trained import as_trained
 from tests.conftest import CHECKOUT
 
 SMOKE = yaml.safe_load((CHECKOUT / "axolotl_configs/smoke.yaml").read_text())
@@ -18,7 +20,7 @@ CHAT = yaml.safe_load((CHECKOUT / "axolotl_configs/mistral_qlora_chat.yaml").rea
 
 
 def lengths(*rows):
-    return Lengths(path=Path("x"), rows=len(rows), lengths=rows, sequences=tuple((row,) for row in rows), trained=rows)
+    return Lengths(path=Path("x"), rows=len(rows), measured=tuple(Measured(row, row, (row,)) for row in rows))
 
 
 def quiet(what, done, total):
@@ -92,6 +94,22 @@ def test_steps_are_those_that_axolotl_makes(axolotl, tmp_path, monkeypatch, chan
     plan = plan_steps(values, rows)
     assert (plan.steps, plan.exact) == (answer["steps"], True)
     assert trained_tokens(values, rows.train) == answer["trained"]
+    assert sequences(values) == sorted(answer["tokens"])
+
+
+def sequences(values):
+    """Every training row as (ids, whether each has loss), cut as a text row is and left out where it is dropped; sorted."""
+    made, limit, tokenizer = [], values["sequence_len"], find_tokenizer(values["base_model"])
+    for entry in values["datasets"]:
+        shape = shape_of(entry)
+        every = list(read_rows(Path(entry["path"]), shape))
+        lengths = Lengths(path=Path(entry["path"]), rows=len(every), measured=tuple(Measured(0, 0, ()) for _ in every))
+        for i in chosen_rows(values, entry, lengths):
+            tokens = as_trained(every[i], shape, values, tokenizer)
+            if shape.kind == "text" or len(tokens) <= limit:
+                pieces = [tokens[start : start + limit] for start in range(0, len(tokens), limit)]
+                made += [[[token.id for token in piece], [token.trained for token in piece]] for piece in pieces if len(piece) > 1]
+    return sorted(made)
 
 
 @pytest.mark.parametrize("tokenizer", ["sample_data/smoke_base", "mistralai/Mistral-7B-v0.1"])
@@ -152,12 +170,15 @@ def test_no_rows_no_steps():
 
 
 def test_many_rows_are_sampled_and_the_plan_says_so(monkeypatch):
-    """A sample of 200 in 2,000 rows: the steps are an estimate, and near."""
+    """A sample of 300 in 2,000 rows: the steps are an estimate, and near."""
     monkeypatch.chdir(CHECKOUT)
     whole = counted(SMOKE)
-    monkeypatch.setattr(examples, "MOST_ROWS", 200)
+    monkeypatch.setattr(examples, "MOST_ROWS", 300)
+    monkeypatch.setattr(examples, "SAMPLE", 330)
+    monkeypatch.setattr(examples, "FEWEST", 30)
     sampled = counted(SMOKE)
-    assert (sampled.train[0].sampled, len(sampled.train[0].sequences)) == (True, 200)
+    assert sampled.train[0].sampled
+    assert 200 < len(sampled.train[0].measured) < 400
     assert math.isclose(sampled.train[0].tokens, whole.train[0].tokens, rel_tol=0.05)
     plan, exact = plan_steps(SMOKE, sampled), plan_steps(SMOKE, whole)
     assert (plan.exact, exact.exact) == (False, True)

@@ -4,6 +4,7 @@ import sys
 
 from preflight.evaluation.answers import Answers, Question, read_questions
 from preflight.evaluation.result import FILE, as_text, eval_losses, read_result, summarise
+from preflight.rows import shape_of
 from preflight.workspace import Run
 from tests.conftest import CHECKOUT, run
 
@@ -16,12 +17,32 @@ def test_losses_come_from_the_trainers_log():
     assert eval_losses({"log_history": [{"step": 10, "loss": 2.0}]}) == (None, None)
 
 
-def test_questions_are_the_rows_up_to_their_marker(tmp_path):
-    texts = ["[INST] a [/INST] SELECT 1;", "no marker", "[INST] b [/INST] SELECT 2; ", "[INST] c [/INST] d"]
-    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    asked = read_questions(tmp_path / "t.jsonl", "text", 2)
-    assert [(question.prompt, question.answer) for question in asked] == [("[INST] a [/INST]", "SELECT 1;"), ("[INST] b [/INST]", "SELECT 2;")]
+def rows(path, *values):
+    path.write_text("".join(json.dumps(row) + "\n" for row in values))
+    return path
+
+
+def test_questions_are_the_texts_up_to_their_marker(tmp_path):
+    texts = ["[INST] a [/INST] SELECT 1;", "no marker", "[INST] b [/INST] SELECT 2; ", "### Question: c\n### SQL: d"]
+    path = rows(tmp_path / "t.jsonl", *({"text": text} for text in texts))
+    asked = read_questions(path, shape_of({"type": "completion"}), 3)
+    assert [(question.prompt, question.answer) for question in asked] == [
+        ("[INST] a [/INST]", "SELECT 1;"),
+        ("[INST] b [/INST]", "SELECT 2;"),
+        ("### Question: c\n### SQL:", "d"),
+    ]
+    assert len(read_questions(path, shape_of({"type": "completion"}), 1)) == 1
     assert QUESTIONS[0].shown == "How many?"
+
+
+def test_conversations_and_instructions_are_asked_as_they_were_trained(tmp_path):
+    turns = [{"role": "user", "content": "ddl\n\nHow many?"}, {"role": "assistant", "content": "SELECT 1;"}]
+    (asked,) = read_questions(rows(tmp_path / "m.jsonl", {"messages": turns}), shape_of({"type": "chat_template"}), 9)
+    assert (asked.prompt, asked.answer, asked.shown) == (" [INST] ddl\n\nHow many? [/INST]", "SELECT 1;", "How many?")
+    row = {"instruction": "Which?", "input": "", "output": "SELECT 2;"}
+    (asked,) = read_questions(rows(tmp_path / "i.jsonl", row), shape_of({"type": "alpaca"}), 9)
+    assert asked.prompt.endswith("### Instruction:\nWhich?\n\n### Response:\n")
+    assert (asked.answer, asked.shown) == ("SELECT 2;", "Which?")
 
 
 def test_figures_count_exact_answers_only(tmp_path):

@@ -1,14 +1,20 @@
 import json
 import random
 import tracemalloc
+from dataclasses import replace
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from preflight import rows
+from preflight import looking, rows
+from preflight.config import CONFIGS
 from preflight.examples import inspect_examples
+from preflight.looking import Stretch, look_at, look_through
 from preflight.overlap import Seen, check_duplicates, check_leakage
-from preflight.rows import Row, Shape, check_rows, read_rows, shape_of
+from preflight.rows import Row, Shape, check_rows, question_and_answer, read_rows, shape_of
+from preflight.sql import find_parser
 from preflight.staging import DataFile, bring, inspect_source
+from preflight.tokens import find_tokenizer
 from tests.conftest import CHECKOUT
 
 EXAMPLES = CHECKOUT / "tests/examples/rows"
@@ -36,14 +42,14 @@ def findings_of(train, held_out=(), kind="text", **changes):
 
 
 def shown(findings):
-    return " ".join(f"{finding.code}:{finding.where.rpartition(':')[2]}" for finding in findings if finding.code != "internal.skipped")
+    return " ".join(f"{finding.code}:{finding.where.rpartition(':')[2]}" for finding in findings if finding.level not in ("ok", "info"))
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "rejected").glob("*.jsonl")), ids=lambda path: path.name)
 def test_rejected(path):
     findings = findings_of(path, kind=path.suffixes[0][1:])
     assert shown(findings) == EXPECTED[path.name]
-    assert all(finding.message and finding.fix for finding in findings if finding.code.startswith("data."))
+    assert all(finding.message and finding.fix for finding in findings if finding.level != "ok")
 
 
 def test_every_rejected_example_is_expected():
@@ -55,6 +61,36 @@ def test_accepted(path):
     kind = path.suffixes[0][1:]
     assert shown(findings_of(path, kind=kind)) == ""
     assert all(not row.problem for row in read_rows(path, shape_of(ENTRIES[kind])))
+
+
+SCHEMAS = {kind: Draft202012Validator(json.loads((CONFIGS / f"schema/rows/{kind}.json").read_text())) for kind in ENTRIES}
+VALUES = [None, 0, True, "", " ", "SELECT 1;", [], {}, [{}], [None], ["user"]]
+TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "SELECT 1;"}]
+
+
+def variants(kind):
+    """Good rows of this shape, and each with a column or a part of a message taken away or replaced."""
+    good = {"text": {"text": "a"}, "messages": {"messages": TURNS}, "instruction": {"instruction": "a", "input": "b", "output": "c"}}[kind]
+    yield good
+    for name in good:
+        yield {key: value for key, value in good.items() if key != name}
+        yield from (good | {name: value} for value in VALUES)
+    if kind == "messages":
+        yield {"messages": TURNS[:1]}
+        for part in ("role", "content"):
+            yield {"messages": [TURNS[0], {key: value for key, value in TURNS[1].items() if key != part}]}
+            yield from ({"messages": [TURNS[0], TURNS[1] | {part: value}]} for value in VALUES)
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+def test_the_committed_schema_and_the_reader_agree(tmp_path, kind):
+    rows = list(variants(kind))
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = [not row.problem for row in read_rows(path, shape_of(ENTRIES[kind]))]
+    assert read == [SCHEMAS[kind].is_valid(row) for row in rows]
+    assert any(read)
+    assert not all(read)
 
 
 def test_the_sample_rows_are_clean():
@@ -76,11 +112,34 @@ def test_a_row_of_322_mb_is_refused_without_being_held(tmp_path):
     tracemalloc.stop()
     assert [(row.line, row.huge, row.text) for row in read] == [(1, False, "a"), (2, True, ""), (3, False, "b")]
     assert peak < 4 * rows.HUGE
-    assert [(finding.code, finding.where) for finding in check_rows(path, [row for row in read if row.problem])] == [("data.huge-row", f"{path}:2")]
+    assert [(finding.code, finding.where) for finding in check_rows(path, [row for row in read if row.problem], 1)] == [
+        ("data.huge-row", f"{path}:2")
+    ]
+
+
+@pytest.mark.parametrize("shared", [1 << 30, 0], ids=["in this process", "by several processes"])
+def test_a_file_looked_through_in_stretches_is_seen_as_a_whole(tmp_path, monkeypatch, shared):
+    """Every kind of row, blank lines and a row longer than a stretch: the same findings, at the same lines, wherever the cuts fall."""
+    rng = random.Random(5)
+    good = [json.dumps({"text": f"[INST] {i} [/INST] SELECT {i};" + " " * rng.randint(0, 300)}) for i in range(400)]
+    odd = ["", "   ", "SELECT", json.dumps({"text": "[INST] x [/INST] ;"}), json.dumps({"text": "<s>[INST] y [/INST] SELEC 1;"}), good[7]]
+    lines = good + odd * 9 + [json.dumps({"text": "z" * 9_000})]
+    rng.shuffle(lines)
+    path = tmp_path / "train.jsonl"
+    path.write_bytes("\n".join(lines).encode())
+    tokenizer = find_tokenizer(str(CHECKOUT / "sample_data/smoke_base"))
+    whole = Stretch(path=path, shape=TEXT, values={"sequence_len": 512})
+    expected = look_at(whole, tokenizer, find_parser())
+    monkeypatch.setattr(looking, "STRETCH", 1_000)
+    monkeypatch.setattr(looking, "SHARED", shared)
+    seen = look_through(whole, tokenizer, str(CHECKOUT / "sample_data/smoke_base"), quiet)
+    assert replace(seen, end=0) == expected
+    assert (expected.rows, expected.bad, len(expected.near_empty), len(expected.bos), expected.not_sql) == (437, 9, 9, 9, 9)
+    assert len(expected.measured) == 428
 
 
 def test_only_the_first_bad_rows_are_named_and_all_are_counted():
-    findings = check_rows(CHECKOUT, [Row(line=i, problem="x") for i in range(1, 101)])
+    findings = check_rows(CHECKOUT, [Row(line=i, problem="x") for i in range(1, 101)], 100)
     assert len(findings) == rows.SHOWN + 1
     assert "100 bad rows" in findings[-1].message
 
@@ -91,12 +150,12 @@ def write(path, *texts):
 
 
 def test_examples_that_are_trained_on_and_asked(tmp_path):
-    train = write(tmp_path / "train.jsonl", "[INST] a [/INST] 1", "[INST] b [/INST] 2", "[INST] c [/INST] 3")
-    val = write(tmp_path / "val.jsonl", "[INST] x [/INST] 9", "[INST] b [/INST] 2", "[INST] c [/INST] another")
+    train = write(tmp_path / "train.jsonl", "[INST] a [/INST] SELECT 1", "[INST] b [/INST] SELECT 2", "[INST] c [/INST] SELECT 3")
+    val = write(tmp_path / "val.jsonl", "[INST] x [/INST] SELECT 9", "[INST] b [/INST] SELECT 2", "[INST] c [/INST] SELECT 4")
     found = [finding for finding in findings_of(train, [val]) if finding.code in ("data.leakage", "data.same-question")]
     assert [(finding.code, finding.level, finding.where) for finding in found] == [
         ("data.leakage", "error", f"{val}:2"),
-        ("data.same-question", "warning", f"{val}:2"),
+        ("data.same-question", "warning", f"{val}:3"),
     ]
     assert "1 examples of val.jsonl" in found[0].message
     assert "1 questions of val.jsonl" in found[1].message
@@ -105,8 +164,8 @@ def test_examples_that_are_trained_on_and_asked(tmp_path):
 def test_duplicates_and_leakage_of_seen_rows(tmp_path):
     one, other = Seen(path=tmp_path / "a"), Seen(path=tmp_path / "b")
     for line, text in enumerate("xyxzx", 1):
-        one.add(Row(line=line, text=text))
-    other.add(Row(line=1, text="w"))
+        one.add(line, "", text)
+    other.add(1, "", "w")
     (finding,) = check_duplicates([one, other])
     assert finding.message.startswith("2 of the rows of a stand there before; the first in line 3, as in line 1")
     assert check_leakage([one], [other]) == []
@@ -148,5 +207,5 @@ def test_mutations_of_good_rows_never_give_a_traceback(tmp_path):
         seen = Seen(path=path)
         for row in read:
             if not row.problem:
-                seen.add(row)
+                seen.add(row.line, *question_and_answer(row))
     assert problems > 500

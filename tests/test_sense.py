@@ -56,6 +56,7 @@ WRONG = [
     (entry(trust_remote_code=True), {}, ("config.unsafe-code", ERROR)),
     (entry(type="mine.strategy", field=None), {}, ("config.unsafe-code", ERROR)),
     (entry(type=None), {}, ("config.row-type", ERROR)),
+    ({"datasets": [CHAT | {"train_on_eos": "none"}]}, {}, ("config.eos-untrained", ERROR)),
     (entry(type="completions"), {}, ("config.row-type", ERROR)),
     (entry(field_messages="messages"), {}, ("config.row-type", ERROR)),
     ({"datasets": [CHAT | {"field": "text"}]}, {}, ("config.row-type", ERROR)),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from preflight import checkpoints, config, launch
 from preflight.evaluation import answers, result
+from preflight.rows import shape_of
 from preflight.setup import read_setup
 from preflight.workspace import find_workspace
 from preflight.yaml_file import read_yaml
@@ -60,7 +61,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         asked = None
         entry = config.lookup(file.values, "datasets.0") or {}
         test = Path(str(entry.get("path"))).with_name(str(settings["data"]["test_file"]))
-        questions = answers.read_questions(test, str(entry.get("field")), args.questions) if test.is_file() else []
+        shape = shape_of(entry)
+        questions = answers.read_questions(test, shape, args.questions) if shape and test.is_file() else []
         if questions:
             with Progress(console=Console(stderr=True), transient=True) as bar:
                 task = bar.add_task(f"asking base and adapter {len(questions)} questions of {test.name}", total=2 * len(questions))

@@ -1,12 +1,14 @@
 """Ask a trained adapter, and its base with the adapter switched off, the questions of the test rows."""
 
-import json
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MARKER = "[/INST]"  # ends the question in a `text` row: Mistral's instruction markup
+from preflight.rows import MARKERS, Shape, read_rows
+from preflight.tokens import prompt_and_answer
+
 BATCH = 10
 
 
@@ -19,8 +21,11 @@ class Question:
 
     @property
     def shown(self) -> str:
-        """The last line of the prompt, which is the question, without the markup."""
-        return self.prompt.removesuffix(MARKER).removeprefix("[INST]").strip().splitlines()[-1]
+        """The last line of the prompt that is not markup, which is the question."""
+        bare = self.prompt
+        for markup in (*MARKERS, "[INST]"):
+            bare = bare.replace(markup, "")
+        return bare.strip().rpartition("\n")[2].strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +46,11 @@ class Answers:
         return next((i for i, question in enumerate(self.questions) if self.adapter[i] == question.answer), 0)
 
 
-def read_questions(path: Path, field: str, limit: int) -> list[Question]:
-    """The first `limit` rows of a `text` file that hold the marker."""
-    questions: list[Question] = []
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            prompt, marker, answer = str(json.loads(line).get(field, "")).partition(MARKER)
-            if marker and len(questions) < limit:
-                questions.append(Question(prompt=prompt + marker, answer=answer.strip()))
-    return questions
+def read_questions(path: Path, shape: Shape, limit: int) -> list[Question]:
+    """The first `limit` good rows that ask something. Raises OSError."""
+    asked = (prompt_and_answer(row, shape) for row in read_rows(path, shape) if not row.problem)
+    questions = (Question(prompt=prompt, answer=answer.strip()) for prompt, answer in asked if prompt)
+    return list(itertools.islice(questions, limit))
 
 
 def ask(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question], progress: Callable[[int, int], None]) -> Answers:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from preflight.archives import TooLargeError, pack
 from preflight.findings import Finding
+from preflight.looking import Stretch, look_through
 from preflight.overlap import Seen, check_duplicates, check_leakage
-from preflight.rows import Row, Shape, check_rows, guess_shape, read_rows
+from preflight.rows import Shape, check_near_empty, check_rows, guess_shape
+from preflight.sql import check_sql
 
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 NAMES = ("train_postgres.jsonl", "val_postgres.jsonl", "test_postgres.jsonl")
@@ -67,7 +69,7 @@ def _pack(folder: Path, out: Path, limit_mb: int) -> int:
     for file in files:
         print(f"{file.name:<24}{counts[file]:>12,} rows{file.stat().st_size / 1e6:>12,.1f} MB")
     print(f"\n{out}  {out.stat().st_size / 1e6:,.1f} MB, sha256 {digest}\n")
-    print(_ways(out))
+    print(_ways(out, digest))
     return 0
 
 
@@ -82,18 +84,11 @@ def _check(files: list[Path]) -> tuple[list[Finding], dict[Path, int]]:
         if shape is None:
             message = "its first row has no column text, messages, or instruction and output"
             return [Finding(code="data.bad-row", level="error", where=f"{path}:1", message=message, fix="write rows of one of these shapes")], {}
-        one, problems = Seen(path=path), list[Row]()
-        counts[path] = 0
-        for row in read_rows(path, shape):
-            counts[path] += 1
-            if row.problem:
-                problems.append(row)
-            else:
-                one.add(row)
-            if row.line % 10_000 == 0:
-                _progress(f"checking {path.name}, row", row.line, 0)
-        findings += check_rows(path, problems)
-        seen.append(one)
+        look = look_through(Stretch(path=path, shape=shape), None, "", _progress)
+        findings += check_rows(path, look.problems, look.bad) + check_near_empty(path, look.near_empty)
+        findings += check_sql(path, look.parsed, look.refused, look.not_sql)
+        counts[path] = look.rows
+        seen.append(look.seen)
     train, *held_out = seen
     return findings + check_duplicates(seen) + check_leakage([train], held_out), counts
 
@@ -104,7 +99,7 @@ def _progress(what: str, done: int, total: int) -> None:
         print(f"\r\033[K{what} {share}", end="" if not total or done < total else "\r\033[K", file=sys.stderr, flush=True)
 
 
-def _ways(out: Path) -> str:
+def _ways(out: Path, digest: str) -> str:
     zip_, sums = shlex.quote(str(out)), shlex.quote(f"{out}.sha256")
     return f"""Bring it to Colab in one of three ways:
 
@@ -113,10 +108,9 @@ def _ways(out: Path) -> str:
 2. A GitHub release, in a repository of yours:
      gh release create data-v1 {zip_} {sums} --title "SQL rows" --notes "rows for sql-codegen-slm"
    then, in Colab:
-     wget https://github.com/YOU/REPOSITORY/releases/download/data-v1/{out.name}
-     python -m preflight --data {out.name}
+     python -m preflight --data https://github.com/YOU/REPOSITORY/releases/download/data-v1/{out.name}
 
-3. Any https address that serves the two files: wget and --data as above."""
+3. Any https address that serves the two files: --data as above. Elsewhere, give it the sum: --sha256 {digest}"""
 
 
 if __name__ == "__main__":

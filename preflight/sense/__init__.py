@@ -20,6 +20,7 @@ CHECKS: tuple[Callable[[Config, Situation], Iterator[Finding]], ...] = (
     model.check_attention,
     data_sets.check_types,
     data_sets.check_rows,
+    data_sets.check_eos,
     data_sets.check_packing,
     data_sets.check_order,
     data_sets.check_evaluation,

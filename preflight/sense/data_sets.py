@@ -92,6 +92,14 @@ def check_rows(config: Config, situation: Situation) -> Iterator[Finding]:
                 yield finding(config, "config.row-type", "error", f"{key}.{name}", message, fix)
 
 
+def check_eos(config: Config, situation: Situation) -> Iterator[Finding]:
+    """`config.eos-untrained`: a model that never sees loss on EOS never stops."""
+    for key, entry in entries(config):
+        if key.startswith("datasets") and entry.get("train_on_eos") == "none":
+            message = f"{key}.train_on_eos none: nothing teaches the model where an answer ends, so it runs on"
+            yield finding(config, "config.eos-untrained", "error", f"{key}.train_on_eos", message, "train_on_eos: turn")
+
+
 def _base_type(kind: Any) -> str:
     return re.split(r"[.:]", kind)[0] if isinstance(kind, str) else ""
 
