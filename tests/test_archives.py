@@ -211,7 +211,7 @@ def package(*arguments):
 
 def test_the_script_says_the_three_ways(tmp_path):
     done = package("sample_data", tmp_path / "data.zip")
-    for part in ("2,000 rows", "Google Drive", "gh release create", "wget https://", "--data data.zip", "sha256"):
+    for part in ("2,000 rows", "Google Drive", "gh release create", "preflight --data https://github.com/", "--sha256"):
         assert part in done.stdout
     assert re.search(r"sha256 [0-9a-f]{64}", done.stdout)
 
