@@ -54,6 +54,7 @@ def data(staged: Sequence[Staged], counted: Counted) -> dict[str, object]:
             file["sql"] = counted.sql.get(path)
             file["tokens"] = lengths.tokens if lengths else None
             file["lengths"] = {name: lengths.quantile(share) for name, share in QUANTILES.items()} if lengths else None
+            file["sampled"] = len(lengths.measured) if lengths and lengths.sampled else None
             file["histogram"] = lengths.histogram if lengths else None
     return {"folders": folders, "tokenizer": counted.tokenizer or None}
 

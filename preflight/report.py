@@ -64,8 +64,8 @@ def _facts(report: Report) -> list[tuple[str, str]]:
             f"{file['name']} {file['rows']:,} rows" + (f" of {file['tokens']:,} tokens" if file.get("tokens") else "") for file in rows["files"]
         ]
         facts.append(("data", f"{rows['folder']}: {', '.join(counts)} ({rows['how']})"))
-        trained = [(file["name"], file["lengths"]) for file in rows["files"] if file.get("lengths")]
-        facts += [("tokens a row", "; ".join(f"{name} {', '.join(f'{key} {n:,}' for key, n in spread.items())}" for name, spread in trained))]
+        trained = [(file, file["lengths"]) for file in rows["files"] if file.get("lengths")]
+        facts += [("tokens a row", "; ".join(f"{_named(file)} {', '.join(f'{key} {n:,}' for key, n in spread.items())}" for file, spread in trained))]
         facts += [
             ("rows by tokens", f"{file['name']}: " + ", ".join(f"up to {most:,}: {count:,}" for most, count in file["histogram"] if count))
             for file in rows["files"]
@@ -84,6 +84,10 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     elif kept:
         facts.append(("checkpoints", "none: starts from the beginning"))
     return [(name, escape(text)) for name, text in facts]
+
+
+def _named(file: Mapping[str, Any]) -> str:
+    return f"{file['name']} (a sample of {file['sampled']:,})" if file.get("sampled") else str(file["name"])
 
 
 def _setup(setup: Mapping[str, Any]) -> list[tuple[str, str]]:
