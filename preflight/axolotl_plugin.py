@@ -1,13 +1,32 @@
 """The one piece of the kit that runs inside training. Only Axolotl imports it: preflight lists it in the resolved YAML."""
 
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from axolotl.integrations.base import BasePlugin
 from bitsandbytes.nn import Linear4bit
+from transformers import TrainerCallback
+
+from preflight import manifest, mirror
+
+LOG = logging.getLogger(__name__)
 
 
 class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
-    """Keeps 4-bit training right on every CPU."""
+    """Keeps 4-bit training right on every CPU, and hands what is finished to the mirror."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mirror: Mirror | None = None
+
+    def pre_model_load(self, cfg: Any) -> None:
+        """Have every session of a run write its curves to one folder: TensorBoard then shows them as one."""
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(cfg.output_dir) / mirror.EVENTS))
 
     def post_model_load(self, cfg: Any, model: Any) -> None:
         """Have each 4-bit layer keep its weights as they are.
@@ -19,3 +38,65 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         for module in model.modules():
             if isinstance(module, Linear4bit):
                 module.support_avx512bf16_for_cpu = False
+
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
+        """The callback that gives each finished checkpoint its manifest."""
+        settings = mirror.read_settings(Path(cfg.output_dir).parent)
+        if settings is None:  # a YAML that was written for another machine, or by hand
+            return []
+        self.mirror = Mirror(Path(cfg.output_dir), settings.experiment)
+        return [self.mirror]
+
+    def post_train_unload(self, cfg: Any) -> None:
+        """Everything is saved by now, the final adapter too."""
+        if self.mirror:
+            self.mirror.finish()
+
+
+class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Writes the manifest of each checkpoint when it is finished, and wakes the process that copies it."""
+
+    def __init__(self, outputs: Path, experiment: Mapping[str, Any]) -> None:
+        self.outputs, self.experiment = outputs, experiment
+        self.process: subprocess.Popen[bytes] | None = None
+        self.state: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """Start the mirror, with what an earlier session left for it; an earlier final adapter is none any more."""
+        if not state.is_world_process_zero:
+            return
+        self.state = state
+        (self.outputs / manifest.NAME).unlink(missing_ok=True)
+        self.process = subprocess.Popen([sys.executable, "-m", "preflight.mirror", str(self.outputs), "--watch"], stdin=subprocess.PIPE)
+
+    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """The checkpoint of this step is complete: say what is in it."""
+        if state.is_world_process_zero:
+            self._describe(self.outputs / f"checkpoint-{state.global_step}")
+
+    def finish(self) -> None:
+        """Describe the final adapter and wait until all is mirrored, or the mirror gives up."""
+        if self.process is None:
+            return
+        if self.state.global_step >= self.state.max_steps:
+            self._describe(self.outputs)
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.wait()
+
+    def _describe(self, folder: Path) -> None:
+        state = self.state
+        try:
+            found = manifest.describe(
+                folder,
+                step=state.global_step,
+                max_steps=state.max_steps,
+                best_step=state.best_global_step or 0,
+                experiment=self.experiment,
+            )
+            manifest.write(folder, found)
+            if self.process and self.process.stdin:
+                self.process.stdin.write(b"\n")
+                self.process.stdin.flush()
+        except OSError as error:  # a mirror that died, a disk that is full: training goes on, and the next preflight looks again
+            LOG.warning("mirror: %s can't be handed on: %s", folder.name, error)

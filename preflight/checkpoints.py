@@ -1,13 +1,14 @@
 """Which checkpoint is whole; what to resume from."""
 
 import json
-import re
 import struct
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preflight import manifest, mirror
 from preflight.findings import Finding
 
 # what the trainer of transformers 5.16 writes for a LoRA run (seen by running it)
@@ -22,31 +23,35 @@ class Checkpoint:
     step: int
     max_steps: int = 0
     problem: str = ""
-
-    @property
-    def ends_the_run(self) -> bool:
-        return not self.problem and self.step >= self.max_steps > 0
+    experiment: Mapping[str, Any] | None = None  # of the run that wrote it, where its manifest says so
 
 
 def inspect_checkpoints(outputs: Path) -> tuple[Checkpoint, ...]:
-    """Every checkpoint below `outputs`, newest first, each looked into without unpickling anything."""
-    found = [(int(match[1]), path) for path in outputs.glob("checkpoint-*") if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))]
-    return tuple(_inspect(path, step) for step, path in sorted(found, reverse=True))
+    """Every checkpoint below `outputs`, newest first, without unpickling anything. Bytes are read of the newest ones, up to the
+    first that is whole; of older ones only the sizes are compared."""
+    found = list[Checkpoint]()
+    for path in mirror.checkpoints_in(outputs):
+        found.append(_inspect(path, hashes=not newest_whole(found)))
+    return tuple(found)
+
+
+def inspect_mirrored(folder: Path) -> tuple[Checkpoint, ...]:
+    """Every checkpoint on Drive, newest first, by its manifest and the sizes of its files. Raises OSError."""
+    return tuple(_inspect_mirrored(path) for path in mirror.checkpoints_in(folder))
 
 
 def newest_whole(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     return next((checkpoint for checkpoint in checkpoints if not checkpoint.problem), None)
 
 
-def is_finished(outputs: Path, newest: Checkpoint | None) -> bool:
-    """True if the newest whole checkpoint ends the run and the final adapter was saved after it.
+def is_finished(outputs: Path) -> bool:
+    """True if the final adapter of a run that reached its last step lies here, as its manifest describes it.
 
     An adapter alone proves nothing: Axolotl saves one, and exits 0, when a run is interrupted.
     """
-    if newest is None or not newest.ends_the_run:
-        return False
     try:
-        return (outputs / "adapter_model.safetensors").stat().st_mtime_ns >= (newest.path / "trainer_state.json").stat().st_mtime_ns
+        held = manifest.read(outputs)
+        return bool(held and held.step >= held.max_steps > 0 and not manifest.difference(outputs, held, hashes=True))
     except OSError:
         return False
 
@@ -99,18 +104,46 @@ def check_resume(whole: Checkpoint | None, *, finished: bool, resume: bool) -> l
     return [Finding(code="checkpoint.not-resumed", level="error", where=str(whole.path), message=message, fix=fix)]
 
 
-def _inspect(path: Path, step: int) -> Checkpoint:
-    missing = [name for name in REQUIRED if not _size(path / name)]
-    if missing:
-        return Checkpoint(path=path, step=step, problem=f"{', '.join(missing)} missing or empty")
+def _inspect(path: Path, *, hashes: bool) -> Checkpoint:
+    step = mirror.step_of(path)
     try:
         state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
         state_step, max_steps = int(state["global_step"]), int(state["max_steps"])
+        held = manifest.read(path)
+        problem = f"trainer_state.json is of step {state_step}" if state_step != step else ""
+        problem = problem or (manifest.difference(path, held, hashes=hashes) if held else _structural_problem(path))
+    except FileNotFoundError as error:
+        return Checkpoint(path=path, step=step, problem=f"{Path(str(error.filename)).name} is missing")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Checkpoint(path=path, step=step, problem=f"trainer_state.json can't be read: {error}")
-    if state_step != step:
-        return Checkpoint(path=path, step=step, problem=f"trainer_state.json is of step {state_step}")
-    return Checkpoint(path=path, step=step, max_steps=max_steps, problem=_safetensors_problem(path / "adapter_model.safetensors"))
+    return Checkpoint(path=path, step=step, max_steps=max_steps, problem=problem, experiment=held.experiment if held else None)
+
+
+def _inspect_mirrored(path: Path) -> Checkpoint:
+    held = manifest.read(path)
+    if held is None or held.step != mirror.step_of(path):
+        problem = "it has no manifest: its copy was not finished" if held is None else f"its manifest is of step {held.step}"
+        return Checkpoint(path=path, step=mirror.step_of(path), problem=problem)
+    problem = manifest.difference(path, held, hashes=False)
+    return Checkpoint(path=path, step=held.step, max_steps=held.max_steps, problem=problem, experiment=held.experiment)
+
+
+def _structural_problem(path: Path) -> str:
+    """What is wrong with a checkpoint that was killed before its manifest was written, as far as its files tell by themselves."""
+    if missing := [name for name in REQUIRED if not _size(path / name)]:
+        return f"{', '.join(missing)} missing or empty"
+    try:
+        json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        return f"adapter_config.json can't be read: {error}"
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):  # zip archives, with a CRC for each part
+        try:
+            with zipfile.ZipFile(path / name) as archive:
+                if broken := archive.testzip():
+                    return f"{name} is damaged at {broken}"
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+            return f"{name} is no whole archive: {error}"
+    return _safetensors_problem(path / "adapter_model.safetensors")
 
 
 def _size(path: Path) -> int:

@@ -59,7 +59,7 @@ def data(staged: Sequence[Staged], counted: Counted) -> dict[str, object]:
     return {"folders": folders, "tokenizer": counted.tokenizer or None}
 
 
-def checkpoints(kept: Sequence[Checkpoint], whole: Checkpoint | None, finished: bool) -> dict[str, object]:
+def checkpoints(kept: Sequence[Checkpoint], whole: Checkpoint | None, finished: bool, mirrored_to: str) -> dict[str, object]:
     return {
         "whole": [str(one.path) for one in kept if not one.problem],
         "passed_over": [str(one.path) for one in kept if one.problem],
@@ -67,6 +67,7 @@ def checkpoints(kept: Sequence[Checkpoint], whole: Checkpoint | None, finished: 
         "step": whole.step if whole else 0,
         "max_steps": whole.max_steps if whole else None,
         "finished": finished,
+        "mirrored_to": mirrored_to or None,
     }
 
 

@@ -3,13 +3,16 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from preflight.config import Change, Config
+from preflight.findings import to_plain
+from preflight.mirror import Settings as MirrorSettings
 from preflight.packages import Environment
 from preflight.staging import DataFile, Staged
-from preflight.workspace import CHECKOUT, Run
+from preflight.workspace import CHECKOUT, Run, Workspace
 
 PLUGIN = "preflight.axolotl_plugin.KitPlugin"
 
@@ -39,6 +42,22 @@ def path_changes(resolved: Config, files: Sequence[DataFile], staged: Sequence[S
     plugins = resolved.values.get("plugins")
     values["plugins"] = [*(plugins if isinstance(plugins, list) else ()), PLUGIN]
     return [Change(key=key, value=value, layer="preflight") for key, value in values.items()]
+
+
+def resume_changes(resolved: Config, checkpoint: Path) -> list[Change]:
+    """Go on from this very checkpoint: Axolotl's own search takes the newest, whole or not."""
+    changes = [Change(key="resume_from_checkpoint", value=str(checkpoint), layer="preflight")]
+    if resolved.values.get("auto_resume_from_checkpoints"):
+        changes.append(Change(key="auto_resume_from_checkpoints", value=False, layer="preflight"))
+    return changes
+
+
+def mirror_settings(results: Path | None, settings: Mapping[str, Any], workspace: Workspace, experiment: Mapping[str, Any]) -> MirrorSettings:
+    """What the plugin is told: where results end up, and which mount that needs on Colab."""
+    mount = workspace.local(settings["drive"]["mount"])
+    on_drive = workspace.colab.found and results is not None and results.is_relative_to(mount)
+    to = str(results) if results and settings["drive"]["backup"] else ""
+    return MirrorSettings(to=to, mount=str(mount) if on_drive else "", experiment=to_plain(dict(experiment)))
 
 
 def launch_command(environment: Environment, path: Path, needs_gpu: bool) -> tuple[str, ...]:

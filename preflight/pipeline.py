@@ -15,14 +15,18 @@ from preflight import (
     config,
     describe,
     download,
+    drive,
     estimate,
     examples,
     gpu,
     launch,
+    mirror,
     packages,
+    recovery,
     schema,
     sense,
     setup,
+    sizes,
     staging,
     tiers,
     tokens,
@@ -143,7 +147,7 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
             judged.check(tiers.check_tier, layer)
             plugins = {"plugins": resolved.values.get("plugins")} if resolved.values.get("plugins") else {}
             judged.check(schema.check_config, replace(resolved, values=plugins | dict(layer.values), file=layer, changes=()), known)
-    judged.check(setup.check_setup, settings, resolved, workspace)
+    judged.check(setup.check_setup, settings, resolved)
 
     # judge and stage the rows
     meant = schema.as_meant(resolved, problems)
@@ -181,20 +185,38 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     )
     judged.check(sense.check_sense, meant, situation)
 
-    # judge what an earlier session left
+    # bring back what earlier sessions left, here and on Drive, and judge it
     run = workspace.run(resolved.name)
+    results = workspace.local(str(resolved.values["output_dir"])) if resolved.values.get("output_dir") else None
     resolved, _ = config.with_changes(resolved, launch.path_changes(resolved, files, staged, run))
+    now = tiers.experiment(resolved.values)
+    keeping = launch.mirror_settings(results, settings, workspace, now)
+    if results and keeping.to and not request.plan_only and not workspace.error:
+        shape = judged.attempt(None, sizes.find_shape, str(meant.values.get("base_model") or ""))
+        probe = judged.attempt(None, drive.probe_drive, results, keeping.mount)
+        if probe:
+            judged.check(drive.check_drive, probe, sizes.checkpoint_bytes(meant.values, shape) if shape else None)
+    copy = copy and not any(finding.level == "error" for finding in judged.findings)
+    before, _ = read_yaml(run.config)
+    if copy:
+        judged.check(checkpoints.check_same_run, tiers.experiment(before.values) if before else None, now, run.folder, run.outputs)
+        judged.check(recovery.mirror_leftovers, run, progress)
+    mirrored, found = judged.attempt(((), []), recovery.inspect_drive_checkpoints, keeping)
+    judged.add(found if request.plan_only else [])  # else the probe has said it
+    judged.check(recovery.check_drive_run, mirrored, keeping.experiment, keeping.to)
+    copy = copy and not any(finding.level == "error" for finding in judged.findings)
+    if copy:
+        judged.check(recovery.restore, run, keeping, mirrored, progress)
     kept = judged.attempt((), checkpoints.inspect_checkpoints, run.outputs)
+    if request.plan_only:  # nothing is fetched: a plan counts what lies on Drive as if it were here
+        kept = tuple(sorted((*kept, *mirrored), key=lambda one: one.step, reverse=True))
     whole = checkpoints.newest_whole(kept)
     judged.check(checkpoints.check_checkpoints, kept)
-    finished = checkpoints.is_finished(run.outputs, whole)
+    finished = checkpoints.is_finished(run.outputs)
     if copy:
-        before, _ = read_yaml(run.config)
-        then = tiers.experiment(before.values) if before else None
-        judged.check(checkpoints.check_same_run, then, tiers.experiment(resolved.values), run.folder, run.outputs)
         judged.check(checkpoints.check_resume, whole, finished=finished, resume=settings["session"]["resume"])
     if whole and not finished:
-        resolved, _ = config.with_changes(resolved, [Change(key="resume_from_checkpoint", value=str(whole.path), layer="preflight")])
+        resolved, _ = config.with_changes(resolved, launch.resume_changes(resolved, whole.path))
 
     # plan and write
     report = replace(
@@ -203,22 +225,25 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         setup=describe.setup(settings, workspace, tier_name) if resolved.needs_gpu else {},
         data=describe.data(staged, counted),
         example=asdict(example) if example else {},
-        checkpoints=describe.checkpoints(kept, whole, finished),
+        checkpoints=describe.checkpoints(kept, whole, finished, keeping.to),
         plan=describe.plan(tier_name, meant, steps),
         changes=tuple(asdict(change) for change in resolved.changes),
         config_path=str(run.config),
     )
-    if finished or not report.ok:
+    if not report.ok:
         return report
-    report = replace(
-        report, environment=launch.launch_variables(resolved, files), command=launch.launch_command(environment, run.config, resolved.needs_gpu)
-    )
-    if not request.plan_only:
-        try:
-            launch.write_whole(run.config, config.render(resolved, report.launch_line))
-        except OSError as error:
-            message = f"the resolved YAML can't be written: {error.strerror}"
-            fix = "free some space, or give another folder: --workspace DIR"
-            failed = Finding(code="workspace.not-writable", level="error", where=str(run.config), message=message, fix=fix)
-            return replace(report, findings=(*report.findings, failed), command=())
-    return replace(report, written=not request.plan_only)
+    if not finished:
+        report = replace(
+            report, environment=launch.launch_variables(resolved, files), command=launch.launch_command(environment, run.config, resolved.needs_gpu)
+        )
+    if request.plan_only or (finished and run.config.exists()):
+        return report
+    try:
+        mirror.write_settings(run.folder, keeping)
+        launch.write_whole(run.config, config.render(resolved, report.launch_line))
+    except OSError as error:
+        message = f"the resolved YAML can't be written: {error.strerror}"
+        fix = "free some space, or give another folder: --workspace DIR"
+        failed = Finding(code="workspace.not-writable", level="error", where=str(run.config), message=message, fix=fix)
+        return replace(report, findings=(*report.findings, failed), command=())
+    return replace(report, written=not finished)

@@ -83,6 +83,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         facts.append(("checkpoints", f"goes on from step {step} of {last}: {kept['resume_from']}"))
     elif kept:
         facts.append(("checkpoints", "none: starts from the beginning"))
+    facts.append(("results", f"each checkpoint is copied to {kept['mirrored_to']} when it is whole" if kept.get("mirrored_to") else ""))
     return [(name, escape(text)) for name, text in facts]
 
 
@@ -168,7 +169,12 @@ def _verdict(report: Report) -> str:
     if errors:
         return f"[bold red]{errors} error{'s' * (errors > 1)}[/]: nothing to launch until {'they are' if errors > 1 else 'it is'} mended."
     if report.checkpoints.get("finished"):
-        return f"Nothing left to train. The adapter is in {escape(report.config_path.removesuffix('config.yaml'))}outputs"
+        run = escape(report.config_path.removesuffix("/config.yaml"))
+        return (
+            f"Nothing left to train. The adapter is in {run}/outputs\n"
+            f"More epochs, from this adapter on: mv {run} {run}.before, then preflight with --set lora_model_dir={run}.before/outputs "
+            "--set num_epochs=1 --set output_dir=ANOTHER_FOLDER"
+        )
     if not report.written:
         return "[bold green]No error.[/] A plan only: nothing was staged or written."
     return "[bold green]Ready.[/] Start training with:"

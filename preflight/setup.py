@@ -8,7 +8,6 @@ from typing import Any
 from preflight.config import CONFIGS, Config
 from preflight.findings import Finding
 from preflight.schema import SETUP_SCHEMA, find_problems
-from preflight.workspace import Workspace
 from preflight.yaml_file import read_yaml
 
 SETUP = CONFIGS / "colab_setup.yaml"
@@ -29,8 +28,8 @@ def data_places(settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: settings["data"][name] for name in ("drive_folder", "folder", "test_file")}
 
 
-def check_setup(settings: Mapping[str, Any], config: Config, workspace: Workspace) -> list[Finding]:
-    """Where the config goes against the settings: results that don't end up on Drive, checkpoints too far apart, Drive not there."""
+def check_setup(settings: Mapping[str, Any], config: Config) -> list[Finding]:
+    """Where the config goes against the settings: results that don't end up on Drive, checkpoints too far apart."""
     if not config.needs_gpu:
         return []
     findings = []
@@ -46,9 +45,4 @@ def check_setup(settings: Mapping[str, Any], config: Config, workspace: Workspac
         message = f"save_steps {save}: a disconnect loses up to {save} steps, more than the {session['save_steps']} of colab_setup.yaml"
         fix = f"save_steps: {session['save_steps']}"
         findings.append(Finding(code="config.saves-rarely", level="warning", where=config.where("save_steps"), message=message, fix=fix))
-    mounted = workspace.local(drive["mount"]) / "MyDrive"
-    if workspace.colab.found and not mounted.is_dir():
-        message = f"Google Drive is not mounted at {drive['mount']}: nothing would outlive this machine"
-        fix = f"run this in a cell of the notebook: from google.colab import drive; drive.mount('{drive['mount']}')"
-        findings.append(Finding(code="drive.not-mounted", level="error", where=str(mounted), message=message, fix=fix))
     return findings

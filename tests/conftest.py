@@ -65,6 +65,53 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+class Drive:
+    """A FUSE mount in the place of Google Drive: it can be killed, mounted again, and told to fail or be slow."""
+
+    def __init__(self, folder: Path, mount: Path):
+        self.folder, self.mount = folder, mount
+        folder.mkdir(parents=True)
+        mount.mkdir(parents=True)
+        self.start()
+
+    def start(self):
+        daemon = CHECKOUT / "tests/fakes/fuse_drive.py"
+        self.process = subprocess.Popen([sys.executable, daemon, self.folder, self.mount], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def kill(self):
+        """As Colab's Drive drops out: every access then gives Errno 107."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def unmount(self):
+        subprocess.run(["umount", "-l", self.mount], check=True)
+
+    def again(self):
+        self.kill()
+        self.unmount()
+        self.start()
+
+    def faults(self, **faults):
+        self.folder.with_name(f"{self.folder.name}.faults").write_text(json.dumps(faults))
+
+
+def can_mount():
+    """Whether this process may mount FUSE file systems: root may, on a kernel that has them."""
+    return os.geteuid() == 0 and Path("/dev/fuse").exists()
+
+
+@pytest.fixture
+def drive(tmp_path):
+    if not can_mount():
+        pytest.skip("a FUSE mount needs root and /dev/fuse")
+    mounted = Drive(tmp_path / "drive behind", tmp_path / "workspace/drive")
+    yield mounted
+    mounted.kill()
+    subprocess.run(["umount", "-l", mounted.mount], check=False, capture_output=True)
+
+
 @dataclass(frozen=True)
 class SmokeRun:
     """The README's first command, in a fresh copy of the project: killed, run under another split of the step and killed

@@ -1,57 +1,115 @@
 import json
-import os
+import zipfile
 
 import numpy
 import pytest
 from safetensors.numpy import save_file
 
-from preflight.checkpoints import check_checkpoints, check_resume, check_same_run, inspect_checkpoints, is_finished, newest_whole
+from preflight import manifest
+from preflight.checkpoints import (
+    check_checkpoints,
+    check_resume,
+    check_same_run,
+    inspect_checkpoints,
+    inspect_mirrored,
+    is_finished,
+    newest_whole,
+)
 
 
-def checkpoint(outputs, step, last=100):
+def checkpoint(outputs, step, last=100, described=True):
+    """As training leaves it: with its manifest, or as a kill before that leaves it."""
     folder = outputs / f"checkpoint-{step}"
     folder.mkdir(parents=True)
-    save_file({"lora_A": numpy.ones((4, 8), "float32")}, folder / "adapter_model.safetensors")
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "adapter_config.json"):
-        (folder / name).write_text("x")
+    save_file({"lora_A": numpy.full((4, 8), step, "float32")}, folder / "adapter_model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        with zipfile.ZipFile(folder / name, "w") as archive:  # as torch.save writes it
+            archive.writestr("data.pkl", f"{name} of step {step}" * 100)
+    (folder / "adapter_config.json").write_text('{"r": 16}')
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": last}))
+    if described:
+        manifest.write(folder, manifest.describe(folder, step=step, max_steps=last, best_step=0, experiment={"lora_r": 16}))
     return folder
 
 
+def final(outputs, step, last=100):
+    save_file({"lora_A": numpy.zeros((4, 8), "float32")}, outputs / "adapter_model.safetensors")
+    manifest.write(outputs, manifest.describe(outputs, step=step, max_steps=last, best_step=0, experiment={}))
+
+
 def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def grow(path):
-    path.write_bytes(path.read_bytes() + b"x")
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
 
 
+def of_another_step(path):
+    path.write_bytes((path.parents[1] / "checkpoint-50" / path.name).read_bytes())
+
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 HARMS = {
-    "cut adapter": lambda folder: cut(folder / "adapter_model.safetensors"),
-    "empty adapter": lambda folder: (folder / "adapter_model.safetensors").write_bytes(b""),
-    "no header": lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\xff" * 64),
-    "grown adapter": lambda folder: grow(folder / "adapter_model.safetensors"),
-    "no optimizer": lambda folder: (folder / "optimizer.pt").unlink(),
-    "empty optimizer": lambda folder: (folder / "optimizer.pt").write_bytes(b""),
-    "no rng": lambda folder: (folder / "rng_state.pth").unlink(),
-    "no scheduler": lambda folder: (folder / "scheduler.pt").unlink(),
-    "no state": lambda folder: (folder / "trainer_state.json").unlink(),
-    "half a state": lambda folder: (folder / "trainer_state.json").write_text('{"global_step": 100'),
-    "state of another step": lambda folder: (folder / "trainer_state.json").write_text('{"global_step": 50, "max_steps": 100}'),
-    "state that is a list": lambda folder: (folder / "trainer_state.json").write_text("[]"),
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut in half": cut,
+    "one bit changed": flip,
+    "of another step": of_another_step,
 }
 
 
-@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS.keys())
-def test_a_harmed_checkpoint_is_passed_over(tmp_path, harm):
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_harmed_checkpoint_is_passed_over(tmp_path, name, harm):
     before, newest = checkpoint(tmp_path, 50), checkpoint(tmp_path, 100)
+    if name == "adapter_config.json" and harm == "of another step":
+        (before / name).write_text('{"r": 32}')
     assert newest_whole(inspect_checkpoints(tmp_path)).path == newest
-    harm(newest)
+    HARMS[harm](newest / name)
+    found = inspect_checkpoints(tmp_path)
+    if name != "adapter_config.json" or harm != "of another step":
+        assert newest_whole(found).path == before
+        (finding,) = check_checkpoints(found)
+        assert (finding.code, finding.level, finding.where) == ("checkpoint.corrupt", "warning", str(newest))
+        assert name in finding.message
+        assert "goes on from checkpoint-50" in finding.message
+    else:
+        assert newest_whole(found) is None, "both differ from their manifests"
+
+
+# what can be told of a checkpoint that was killed before its manifest was written
+UNDESCRIBED = [(name, harm) for name in FILES for harm in ("missing", "empty", "cut in half")]
+UNDESCRIBED += [(name, "one bit changed") for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth")] + [("trainer_state.json", "of another step")]
+
+
+@pytest.mark.parametrize(("name", "harm"), UNDESCRIBED)
+def test_without_a_manifest_the_files_are_judged_by_their_own_marks(tmp_path, name, harm):
+    before, newest = (checkpoint(tmp_path, step, described=False) for step in (50, 100))
+    assert newest_whole(inspect_checkpoints(tmp_path)).path == newest
+    HARMS[harm](newest / name)
     found = inspect_checkpoints(tmp_path)
     assert newest_whole(found).path == before
-    (finding,) = check_checkpoints(found)
-    assert (finding.code, finding.level, finding.where) == ("checkpoint.corrupt", "warning", str(newest))
-    assert "goes on from checkpoint-50" in finding.message
+    assert name in check_checkpoints(found)[0].message
+
+
+def test_only_as_many_bytes_are_read_as_it_takes(tmp_path):
+    """A byte that changed in a checkpoint that nobody needs is not looked for."""
+    older, _ = checkpoint(tmp_path, 50), checkpoint(tmp_path, 100)
+    flip(older / "optimizer.pt")
+    assert [one.problem for one in inspect_checkpoints(tmp_path)] == ["", ""]
+
+
+def test_on_drive_only_what_has_its_manifest_counts(tmp_path):
+    for step in (50, 100, 150):
+        checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-150/manifest.json").unlink()
+    cut(tmp_path / "checkpoint-100/optimizer.pt")
+    found = inspect_mirrored(tmp_path)
+    assert [(one.step, bool(one.problem)) for one in found] == [(150, True), (100, True), (50, False)]
+    assert found[-1].experiment == {"lora_r": 16}
 
 
 def test_steps_are_numbers_not_text(tmp_path):
@@ -64,25 +122,19 @@ def test_steps_are_numbers_not_text(tmp_path):
 def test_no_checkpoint_at_all(tmp_path):
     assert inspect_checkpoints(tmp_path / "nowhere") == ()
     assert newest_whole(()) is None
-    assert not is_finished(tmp_path, None)
+    assert not is_finished(tmp_path)
 
 
-def test_a_run_is_finished_when_the_adapter_follows_the_last_step(tmp_path):
-    last = checkpoint(tmp_path, 100)
-    state = (last / "trainer_state.json").stat().st_mtime_ns
-    newest = newest_whole(inspect_checkpoints(tmp_path))
-    assert not is_finished(tmp_path, newest), "no adapter"
-    (tmp_path / "adapter_model.safetensors").touch()
-    os.utime(tmp_path / "adapter_model.safetensors", ns=(state - 1, state - 1))
-    assert not is_finished(tmp_path, newest), "an adapter that an interrupt saved earlier"
-    os.utime(tmp_path / "adapter_model.safetensors", ns=(state + 1, state + 1))
-    assert is_finished(tmp_path, newest)
-
-
-def test_a_run_in_the_middle_is_not_finished(tmp_path):
-    checkpoint(tmp_path, 50)
-    (tmp_path / "adapter_model.safetensors").touch()
-    assert not is_finished(tmp_path, newest_whole(inspect_checkpoints(tmp_path)))
+def test_a_run_is_finished_when_its_final_adapter_is_there_and_whole(tmp_path):
+    checkpoint(tmp_path, 100)
+    save_file({"lora_A": numpy.zeros((4, 8), "float32")}, tmp_path / "adapter_model.safetensors")
+    assert not is_finished(tmp_path), "an adapter that an interrupt saved has no manifest"
+    final(tmp_path, 50)
+    assert not is_finished(tmp_path), "not the last step"
+    final(tmp_path, 100)
+    assert is_finished(tmp_path)
+    cut(tmp_path / "adapter_model.safetensors")
+    assert not is_finished(tmp_path)
 
 
 def test_another_experiment_is_refused_with_what_differs(tmp_path):

@@ -1,14 +1,13 @@
 import json
 import os
 import shutil
-import signal
-import sys
 
 import pytest
 
 from preflight.staging import bring, check_sources, find_data, inspect_source, is_whole, read_manifest, recover, stage
 from preflight.workspace import find_workspace
 from tests.conftest import tree
+from tests.killing import killed_at
 
 
 def quiet(what, done, total):
@@ -123,27 +122,6 @@ def test_a_copy_that_fails_leaves_the_old_set(rows, tmp_path):
         stage(rows, tmp_path / "data", quiet)
     assert tree(tmp_path / "data") == before
     assert {path.name for path in tmp_path.iterdir()} == {"rows", "data"}
-
-
-def killed_at(event, step):
-    """Run `step` in a forked child that dies at its event-th touch of the file system; False once it lives to its end."""
-    child = os.fork()
-    if child == 0:
-        left = event
-
-        def count(name, arguments):
-            nonlocal left
-            if name == "open" or name.startswith(("os.", "shutil.")):
-                left -= 1
-                if not left:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(count)
-        try:
-            step()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def test_a_kill_at_any_moment_leaves_the_old_set_or_the_new(tmp_path):

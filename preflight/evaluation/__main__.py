@@ -50,7 +50,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             print(f"{finding.where}: {finding.message}; {finding.fix}", file=sys.stderr)
         print(f"{run.folder} holds no trained run. Train it: make train CONFIG={os.path.relpath(args.config)}", file=sys.stderr)
         return 1
-    if not checkpoints.is_finished(run.outputs, whole):
+    if not checkpoints.is_finished(run.outputs):
         print(
             f"The run stopped at step {whole.step} of {whole.max_steps}. To go on: make train CONFIG={os.path.relpath(args.config)}", file=sys.stderr
         )

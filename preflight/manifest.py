@@ -1,0 +1,92 @@
+"""What a finished checkpoint holds, file by file: what makes a half-written one, or a changed one, known for what it is."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+NAME = "manifest.json"
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The files of a checkpoint, or of the final adapter, and which run they are of."""
+
+    step: int
+    max_steps: int
+    best_step: int = 0  # the step of the best checkpoint so far; 0 if none is
+    files: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # name -> (bytes, sha256)
+    experiment: Mapping[str, Any] = field(default_factory=dict)  # tiers.experiment of the config: who may go on from here
+
+
+def describe(folder: Path, *, step: int, max_steps: int, best_step: int, experiment: Mapping[str, Any]) -> Manifest:
+    """A manifest of the files in `folder`, without subfolders and logs, which go on being written. Raises OSError."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".log" and not path.name.startswith("."))
+    files = {path.name: sha256(path) for path in paths if path.name != NAME}
+    return Manifest(step=step, max_steps=max_steps, best_step=best_step, files=files, experiment=experiment)
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Put the manifest beside its files: last, and whole or not at all. Raises OSError."""
+    aside = folder / f".{NAME}.new"
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(asdict(manifest), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(folder / NAME)
+
+
+def read(folder: Path) -> Manifest | None:
+    """The folder's manifest, or None where there is none that can be read. Raises OSError other than for a file that is not there."""
+    try:
+        values = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        files = {str(name): (int(size), str(digest)) for name, (size, digest) in values.pop("files").items()}
+        return Manifest(files=files, **values)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def difference(folder: Path, manifest: Manifest, *, hashes: bool) -> str:
+    """Which file is not as the manifest says, or ''. Without `hashes` only sizes are compared. Raises OSError."""
+    for name, (size, digest) in manifest.files.items():
+        path = folder / name
+        actual = path.stat().st_size if path.is_file() else -1
+        if actual < 0:
+            return f"{name} is missing"
+        if actual != size:
+            return f"{name} has {actual:,} bytes of {size:,}"
+        if hashes and sha256(path) != (size, digest):
+            return f"the bytes of {name} have changed"
+    return ""
+
+
+def copy(path: Path, to: Path, report: Callable[[int], None] = lambda n: None) -> tuple[int, str]:
+    """(bytes, sha256) of a file, copied and synced on the way. Raises OSError."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as source, to.open("wb") as target:
+        while chunk := source.read(CHUNK):
+            target.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+            report(len(chunk))
+        target.flush()
+        os.fsync(target.fileno())
+    return size, digest.hexdigest()
+
+
+def sha256(path: Path) -> tuple[int, str]:
+    """(bytes, sha256) of a file, from the disk rather than from memory where the system allows it. Raises OSError."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()

@@ -1,0 +1,219 @@
+"""Copy what a run has finished to Drive, so that nothing half-written there is ever taken for whole.
+
+A checkpoint is copied under another name, synced, read back, renamed, and gets its manifest last. Without a manifest it counts
+for nothing. Nothing is imported here but the standard library: it runs beside training.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preflight import manifest
+from preflight.manifest import Manifest
+
+SETTINGS = "mirror.json"  # beside the outputs: what preflight tells the plugin
+FINAL = "."  # the name of the final adapter, whose files lie among the outputs themselves
+KEPT = 2  # newest checkpoints on Drive; the best one is kept as well
+EVENTS = "runs"  # the folder of TensorBoard's event files
+
+Report = Callable[[str, int, int], None]  # what is under way, bytes done, bytes in all
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A Report that nobody reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where a run's results go. An empty `to` means nowhere: checkpoints get their manifest all the same."""
+
+    to: str = ""
+    mount: str = ""  # a folder that has to be a mount, or nothing is written: a Drive that is gone leaves an empty folder behind
+    experiment: Mapping[str, Any]
+
+
+class DamagedError(OSError):
+    """What was to be copied is not what its manifest says."""
+
+
+@contextlib.contextmanager
+def alone(outputs: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether no other mirror works on these outputs, and none will meanwhile. With `wait` it is always True, later. Raises OSError."""
+    outputs.parent.mkdir(parents=True, exist_ok=True)
+    with (outputs.parent / ".mirror.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def write_settings(run: Path, settings: Settings) -> None:
+    """Raises OSError."""
+    run.mkdir(parents=True, exist_ok=True)
+    aside = run / f".{SETTINGS}.new"
+    aside.write_text(json.dumps(asdict(settings), indent=1), encoding="utf-8")
+    aside.replace(run / SETTINGS)
+
+
+def read_settings(run: Path) -> Settings | None:
+    """What `write_settings` wrote below `run`, or None."""
+    try:
+        return Settings(**json.loads((run / SETTINGS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def step_of(folder: Path) -> int:
+    """N of `checkpoint-N`, else -1."""
+    name, _, step = folder.name.partition("-")
+    return int(step) if name == "checkpoint" and step.isdecimal() else -1
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Every `checkpoint-N` below the folder, newest first. Raises OSError."""
+    found = [path for path in folder.iterdir() if step_of(path) >= 0] if folder.is_dir() else []
+    return sorted(found, key=step_of, reverse=True)
+
+
+def check_mount(mount: str) -> None:
+    """Raises OSError, with the error of a mount that died, where nothing is mounted. No mount asked for is no error."""
+    if mount and not os.path.ismount(mount):
+        Path(mount).stat()
+        raise OSError(errno.ENODEV, "nothing is mounted there", mount)
+
+
+def unmirrored(outputs: Path, to: Path) -> list[str]:
+    """Names below `outputs` that are finished and not at `to` in the same state: checkpoints, newest first, FINAL, event files.
+    Raises OSError."""
+    checkpoints = [(path.name, held) for path in checkpoints_in(outputs)[:KEPT] if (held := manifest.read(path))]
+    final = [(FINAL, held)] if (held := manifest.read(outputs)) else []
+    names = [name for name, held in checkpoints + final if manifest.read(to / name) != held]
+    return names + [str(path) for path in _events(outputs) if _size(to / path) != _size(outputs / path)]
+
+
+def mirror(outputs: Path, settings: Settings, report: Report = silent) -> list[str]:
+    """Bring all that is finished to Drive; return the names of what was brought. Raises OSError, with nothing half-taken."""
+    check_mount(settings.mount)
+    to = Path(settings.to)
+    to.mkdir(parents=True, exist_ok=True)
+    brought = list[str]()
+    for name in unmirrored(outputs, to):
+        try:
+            bring(outputs, to, name, report)
+        except DamagedError:
+            continue  # preflight passes over it as well, and says so
+        except FileNotFoundError:
+            if name == FINAL or (outputs / name).exists():
+                raise
+            continue  # training deleted it for a newer one meanwhile
+        brought.append(name)
+        if step_of(outputs / name) >= 0:
+            prune(to)
+    prune(to)  # what an earlier kill left
+    return brought
+
+
+def restore_events(source: Path, outputs: Path) -> None:
+    """The event files of earlier sessions that are not here, so that the curves go on. Raises OSError."""
+    for path in _events(source):
+        if not (outputs / path).exists():
+            _copy_aside(source / path, outputs / path)
+
+
+def bring(source: Path, target: Path, name: str, report: Report = silent) -> None:
+    """Copy one finished thing from folder to folder, verify the copy, and only then let it count. Raises OSError."""
+    target.mkdir(parents=True, exist_ok=True)
+    if name != FINAL and step_of(source / name) < 0:
+        _copy_aside(source / name, target / name)
+        return
+    held = manifest.read(source / name)
+    if held is None:
+        raise FileNotFoundError(errno.ENOENT, "it has no manifest", str(source / name))
+    aside = "final" if name == FINAL else name
+    partial, old = target / f".{aside}.partial", target / f".{aside}.old"
+    try:
+        for leftover in (partial, old):
+            _delete(leftover)
+        partial.mkdir()
+        _copy_verified(source / name, partial, held, report)
+        if name == FINAL:
+            (target / manifest.NAME).unlink(missing_ok=True)
+            for file in held.files:
+                (partial / file).replace(target / file)
+        else:
+            if (target / name).exists():
+                (target / name / manifest.NAME).unlink(missing_ok=True)
+                (target / name).rename(old)
+            partial.rename(target / name)
+        manifest.write(target / name, held)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def prune(to: Path) -> None:
+    """Delete half copies, and checkpoints but the newest two whole ones and the best, none of them newer than these. Raises OSError."""
+    for leftover in (*to.glob(".checkpoint-*"), *to.glob(".final.*")):
+        _delete(leftover)
+    found = checkpoints_in(to)
+    whole = [held for path in found if (held := manifest.read(path))]
+    if len(whole) < KEPT:
+        return
+    kept = {held.step for held in whole[:KEPT]} | {whole[0].best_step}
+    for path in found:
+        if step_of(path) not in kept and step_of(path) < whole[0].step:
+            _delete(path)
+
+
+def _copy_verified(source: Path, target: Path, held: Manifest, report: Report) -> None:
+    """Copy the files that the manifest names and read them back. Raises OSError if either differs from it."""
+    total, done = 2 * sum(size for size, _ in held.files.values()), 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        report(f"copying {source.name}", done, total)
+
+    for name, expected in held.files.items():
+        if manifest.copy(source / name, target / name, count) != expected:
+            raise DamagedError(errno.EIO, f"{name} is not what it was when it was saved", str(source))
+        if manifest.sha256(target / name) != expected:
+            raise OSError(errno.EIO, "what is read back is not what was written", str(target / name))
+        count(expected[0])
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder, its manifest first, so that a kill half-way leaves nothing that counts. Raises OSError."""
+    if folder.exists():
+        (folder / manifest.NAME).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+def _events(outputs: Path) -> Iterator[Path]:
+    """Event files below `outputs`, relative to it."""
+    for path in sorted((outputs / EVENTS).rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            yield path.relative_to(outputs)
+
+
+def _copy_aside(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.new")
+    try:
+        manifest.copy(source, aside)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
