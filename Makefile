@@ -3,7 +3,7 @@ CONFIG ?= axolotl_configs/smoke.yaml
 ARGS ?=
 export VENV ?= .venv
 
-.PHONY: help train test check format setup smoke-base sample-data schema
+.PHONY: help train test check soak format setup smoke-base sample-data schema
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,9 @@ check: ## linters and types alone
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/shellcheck scripts/*.sh .ci/run
+
+soak: setup ## every fault that a rented machine has, on real training runs: half an hour, and root for its mounts
+	$(VENV)/bin/python -m tests.soak
 
 setup: ## the environment with the linters and test tools
 	@scripts/setup.sh --dev

@@ -6,3 +6,12 @@ if sys.version_info < (3, 11):  # noqa: UP036  # before any import that an older
     text = "preflight needs Python 3.11 to 3.13; this is %d.%d. Run it with another one: python3.11 -m preflight\n"
     sys.stderr.write(text % sys.version_info[:2])
     sys.exit(2)
+
+
+def __getattr__(name: str) -> object:
+    """`from preflight import setup_colab_environment`, without importing anything for those who don't."""
+    if name == "setup_colab_environment":
+        from preflight.colab import setup_colab_environment
+
+        return setup_colab_environment
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

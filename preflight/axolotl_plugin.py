@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from axolotl.integrations.base import BasePlugin
 from bitsandbytes.nn import Linear4bit
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 
 from preflight import manifest, mirror
 
@@ -25,7 +26,14 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         self.mirror: Mirror | None = None
 
     def pre_model_load(self, cfg: Any) -> None:
-        """Have every session of a run write its curves to one folder: TensorBoard then shows them as one."""
+        """Have every session of a run write its curves to one folder, which TensorBoard shows as one run; and seed what is random
+        before there is a trainer, the adapter's first values: without it no two runs of a YAML are the same (seen 2026-11-24).
+        And let a Colab machine without a GPU train."""
+        if cfg.seed is not None:
+            set_seed(cfg.seed)
+        if not torch.cuda.is_available():  # Axolotl asks for the GPU's name where it sees a variable of Colab (axolotl 0.19.0)
+            for name in [name for name in os.environ if "COLAB_" in name]:
+                del os.environ[name]
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(cfg.output_dir) / mirror.EVENTS))
 
     def post_model_load(self, cfg: Any, model: Any) -> None:

@@ -19,6 +19,7 @@ from preflight import (
     estimate,
     examples,
     gpu,
+    hub,
     launch,
     mirror,
     packages,
@@ -175,7 +176,10 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         judged.add(found)
     steps = judged.attempt(None, estimate.plan_steps, meant.values, counted) if counted.train else None
 
-    # judge what the values do together
+    # judge the base model and what the values do together
+    if not request.plan_only:
+        model = judged.attempt(None, hub.inspect_hub, str(resolved.values.get("base_model") or ""))
+        judged.check(hub.check_hub, model, resolved.where("base_model"))
     situation = sense.Situation(
         compute_capability=reading.gpus[0].compute_capability if reading.gpus and resolved.needs_gpu else None,
         steps=steps,

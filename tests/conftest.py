@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.drive import Drive, can_mount
+from tests.hub import Hub
 from tests.oracle import Axolotl
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -63,43 +65,6 @@ def in_small_disk(folder: Path, options: str):
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-class Drive:
-    """A FUSE mount in the place of Google Drive: it can be killed, mounted again, and told to fail or be slow."""
-
-    def __init__(self, folder: Path, mount: Path):
-        self.folder, self.mount = folder, mount
-        folder.mkdir(parents=True)
-        mount.mkdir(parents=True)
-        self.start()
-
-    def start(self):
-        daemon = CHECKOUT / "tests/fakes/fuse_drive.py"
-        self.process = subprocess.Popen([sys.executable, daemon, self.folder, self.mount], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
-
-    def kill(self):
-        """As Colab's Drive drops out: every access then gives Errno 107."""
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def unmount(self):
-        subprocess.run(["umount", "-l", self.mount], check=True)
-
-    def again(self):
-        self.kill()
-        self.unmount()
-        self.start()
-
-    def faults(self, **faults):
-        self.folder.with_name(f"{self.folder.name}.faults").write_text(json.dumps(faults))
-
-
-def can_mount():
-    """Whether this process may mount FUSE file systems: root may, on a kernel that has them."""
-    return os.geteuid() == 0 and Path("/dev/fuse").exists()
 
 
 @pytest.fixture
@@ -180,6 +145,16 @@ def smoke(tmp_path_factory):
     resumed = run(*command, cwd=checkout, env=env)
     again = run(*command, cwd=checkout, env=env)
     return SmokeRun(checkout, (first[0], second[0]), (first[1], second[1]), resumed, again)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hub():
+    """The hub that every process of the tests asks, in the place of the real one."""
+    server = Hub()
+    os.environ["HF_ENDPOINT"] = server.address
+    yield server
+    del os.environ["HF_ENDPOINT"]
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,18 @@ def test_a_disk_that_fills_while_staging_loses_nothing(preflight, tmp_path):
     rows.mkdir()
     for name in ("train_postgres.jsonl", "val_postgres.jsonl"):
         (rows / name).write_text("".join(json.dumps({"text": f"[INST] {name} {i} [/INST] b"}) + "\n" for i in range(1000)))
-    command = [sys.executable, "-m", "preflight", SMOKE, "--set", "save_steps=5", "--set", f"output_dir={tmp_path}/out", "--workspace", str(disk / "ws")]
+    command = [
+        sys.executable,
+        "-m",
+        "preflight",
+        SMOKE,
+        "--set",
+        "save_steps=5",
+        "--set",
+        f"output_dir={tmp_path}/out",
+        "--workspace",
+        str(disk / "ws"),
+    ]
     script = '"$@" --data "$0" >/dev/null && "$@" --json; cd "$1" 2>/dev/null; find %s -type f | sort >&2' % (disk / "ws" / "sample_data")
     ran = run(*in_small_disk(disk, "size=300k"), "sh", "-c", script, rows, *command)
     assert ran.codes == ["workspace.full"]
