@@ -17,5 +17,7 @@ def mount(mountpoint, force_remount=False):
     if any(point.iterdir()):
         raise ValueError("Mountpoint must not already contain files")
     Path(os.environ["FAKE_DRIVE"], "MyDrive").mkdir(parents=True, exist_ok=True)
-    daemon = subprocess.Popen([sys.executable, DAEMON, os.environ["FAKE_DRIVE"], point], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    daemon = subprocess.Popen(
+        [sys.executable, DAEMON, os.environ["FAKE_DRIVE"], point], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     daemon.stdout.readline()
