@@ -121,6 +121,12 @@ def in_this_environment():
 
 
 @pytest.fixture(scope="session")
+def checkout(tmp_path_factory):
+    """A copy of the project that is no repository."""
+    return fresh_copy(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     checkout = fresh_copy(tmp_path_factory.mktemp("clone"))
     command = ["bash", "-c", readme_commands()[0]]

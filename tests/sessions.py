@@ -82,6 +82,10 @@ class Machine:
             if path.name != "drive":
                 shutil.rmtree(path)
 
+    def wait_for_copy(self, step):
+        """Wait until Drive has a whole checkpoint of this step."""
+        self.wait_for(lambda: (self.drive / f"checkpoint-{step}/manifest.json").exists())
+
     def write(self, text):
         with self.log.open("a") as file:
             file.write(text)
@@ -96,3 +100,47 @@ class Machine:
         """Files that hold the token."""
         paths = [path for path in self.workspace.rglob("*") if path.is_file()] + [self.log]
         return [str(path) for path in paths if TOKEN.encode() in path.read_bytes()]
+
+
+CELL = """
+import json, sys
+from pathlib import Path
+from preflight import setup_colab_environment
+from preflight.config import Change
+from preflight.pipeline import Request
+from preflight.report import render_json
+overrides = tuple(Change(key=key, value=value, layer="cell") for key, value in json.loads(sys.argv[2]).items())
+print(render_json(setup_colab_environment(Request(config=Path("axolotl_configs/smoke.yaml"), overrides=overrides, workspace=Path(sys.argv[1])))))
+"""
+
+
+class Notebook(Machine):
+    """A Colab machine whose notebook has run its cell: setup_colab_environment() with the stand-in for google.colab.
+
+    `checkout` is a copy without .git: the call would bring the tests' own to its origin's newest commit.
+    """
+
+    def __init__(self, workspace, checkout, variables, **values):
+        super().__init__(workspace, colab=True, **values)
+        self.workspace.mkdir(parents=True)
+        self.checkout = checkout
+        self.env |= variables | {"PYTHONPATH": f"{checkout}:{CHECKOUT / 'tests/fakes'}"}
+
+    def preflight(self, **values):
+        env = {key: value for key, value in self.env.items() if key != "HF_TOKEN"}
+        command = [sys.executable, "-c", CELL, self.workspace, json.dumps(self.values | values)]
+        done = subprocess.run(command, cwd=self.checkout, env=env, capture_output=True, text=True)
+        self.write(done.stdout + done.stderr)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def close(self):
+        """What outlives the kernel on the machine: TensorBoard and the mount."""
+        stop = [sys.executable, "-m", "preflight.tensorboard", "stop", self.outputs]
+        subprocess.run(stop, cwd=self.checkout, check=True, capture_output=True)
+        subprocess.run(["umount", "-l", self.workspace / "drive"], check=False, capture_output=True)
+
+    def vanish(self):
+        self.kill()
+        self.close()
+        shutil.rmtree(self.workspace)

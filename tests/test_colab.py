@@ -1,86 +1,62 @@
 """`setup_colab_environment()` in a process that stands for the kernel: real mounts and git, a stand-in for google.colab alone."""
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from preflight.colab import update_code
 from preflight.drive import DriveReading, check_drive, mount_google_drive, probe_drive
-from tests.conftest import CHECKOUT, environment, in_small_disk
+from tests.conftest import in_small_disk
 from tests.drive import can_mount
-
-TOKEN = "hf_goodTokenOfTheSecrets"
-CELL = """
-import sys
-from pathlib import Path
-from preflight import setup_colab_environment
-from preflight.pipeline import Request
-from preflight.report import render_json
-print(render_json(setup_colab_environment(Request(config=Path("axolotl_configs/smoke.yaml"), workspace=Path(sys.argv[1])))))
-"""
-
-
-def kernel(workspace, **variables):
-    env = environment() | {"COLAB_RELEASE_TAG": "test"} | variables
-    env.pop("HF_TOKEN", None)
-    env["PYTHONPATH"] += f":{CHECKOUT}"
-    done = subprocess.run([sys.executable, "-c", CELL, workspace], cwd=CHECKOUT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert TOKEN not in done.stdout + done.stderr
-    return json.loads(done.stdout)
+from tests.sessions import TOKEN, Notebook
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def machine(tmp_path, checkout):
     if not can_mount():
         pytest.skip("a FUSE mount needs root and /dev/fuse")
-    root = tmp_path / "content"
-    root.mkdir()
-    yield root
-    subprocess.run(
-        [sys.executable, "-m", "preflight.tensorboard", "stop", root / "runs/smoke/outputs"], cwd=CHECKOUT, check=True, capture_output=True
-    )
-    subprocess.run(["umount", "-l", root / "drive"], check=False, capture_output=True)
+    machine = Notebook(tmp_path / "content", checkout, {"FAKE_DRIVE": str(tmp_path / "drive behind"), "FAKE_SECRET": TOKEN})
+    yield machine
+    machine.close()
+    assert machine.leaks() == []
 
 
 def codes(report, area):
     return {finding["code"]: finding["message"] for finding in report["findings"] if finding["code"].startswith(area)}
 
 
-def test_one_call_mounts_drive_reads_the_secret_judges_and_shows_the_curves(workspace, tmp_path):
-    report = kernel(workspace, FAKE_DRIVE=str(tmp_path / "drive behind"), FAKE_SECRET=TOKEN)
+def test_one_call_mounts_drive_reads_the_secret_judges_and_shows_the_curves(machine, tmp_path):
+    report = machine.preflight()
     assert report["ok"], report["findings"]
-    assert os.path.ismount(workspace / "drive")
+    assert os.path.ismount(machine.workspace / "drive")
     assert {"sql-codegen-models", "sql-codegen-logs", "sql-codegen-tensorboard", "sql-codegen-data"} <= {
         path.name for path in (tmp_path / "drive behind/MyDrive").iterdir()
     }
     assert {"drive.mounted", "hub.secret", "tensorboard.running"} <= {finding["code"] for finding in report["findings"]}
     assert "started" in codes(report, "tensorboard")["tensorboard.running"]
     assert report["command"]
-    again = kernel(workspace, FAKE_DRIVE=str(tmp_path / "drive behind"), FAKE_SECRET=TOKEN)
+    again = machine.preflight()
     assert again["ok"]
     assert "already there" in codes(again, "tensorboard")["tensorboard.running"]
-    assert not [path for path in workspace.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
 
 
-def test_outside_a_cell_drive_and_secrets_are_not_to_be_had(workspace):
+def test_outside_a_cell_drive_and_secrets_are_not_to_be_had(machine):
     """As the real module in a child process; nothing is made under the mount point."""
-    report = kernel(workspace)
+    del machine.env["FAKE_DRIVE"], machine.env["FAKE_SECRET"]
+    report = machine.preflight()
     assert not report["ok"]
     assert "only a cell of the notebook can mount Drive" in codes(report, "drive")["drive.not-mounted"]
     assert "hub.no-secret" in codes(report, "hub")
-    assert not list((workspace / "drive").rglob("*"))
+    assert not list((machine.workspace / "drive").rglob("*"))
 
 
-def test_a_mount_point_that_holds_files_is_left_alone(workspace, tmp_path):
-    (workspace / "drive/MyDrive").mkdir(parents=True)
-    report = kernel(workspace, FAKE_DRIVE=str(tmp_path / "behind"), FAKE_SECRET=TOKEN)
+def test_a_mount_point_that_holds_files_is_left_alone(machine):
+    (machine.workspace / "drive/MyDrive").mkdir(parents=True)
+    report = machine.preflight()
     assert "must not already contain files" in codes(report, "drive")["drive.not-mounted"]
-    assert not list((workspace / "drive/MyDrive").iterdir())
+    assert not list((machine.workspace / "drive/MyDrive").iterdir())
 
 
 def test_elsewhere_than_on_colab_nothing_is_mounted(tmp_path):
