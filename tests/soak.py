@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.drive import Drive, can_mount
+from tests.drive import Disk, Drive, can_mount
 from tests.sessions import SHORT, Machine
 
 LAST, EVERY = SHORT["max_steps"], SHORT["save_steps"]
@@ -46,7 +46,7 @@ class Soak:
         reference.run()
         self.losses = reference.losses()
         assert sorted(self.losses) == list(range(1, LAST + 1))
-        for fault in (kills, vanishing, dropping_out, gone_for_good, full, read_only, slow, harmed_files, another_split):
+        for fault in (kills, vanishing, dropping_out, gone_for_good, full, read_only, erring, slow, harmed_files, another_split):
             if not only or fault.__name__ in only:
                 fault(self)
         leaks = [leak for machine in self.machines for leak in machine.leaks()]
@@ -141,32 +141,49 @@ def gone_for_good(soak):
     drive.unmount()
 
 
-def refusing(soak, name, fault, how, **faults):
+def refusing(soak, machine, provoke, mend, fault, how):
     """Drive refuses from step 6 on, and takes files again once training has ended."""
-    machine = soak.machine(name, colab=True)
-    drive = soak.drive(machine)
     machine.start()
     machine.wait_for(lambda: (machine.drive / "checkpoint-6/manifest.json").exists())
-    drive.faults(**faults)
+    provoke()
     machine.wait_for(lambda: (machine.outputs / "manifest.json").exists())
-    drive.faults()
+    mend()
     code = machine.process.wait()
     there = (machine.drive / f"checkpoint-{LAST}/manifest.json").exists()
     soak.row(fault, how, code == 0 and there and soak.ended(machine), "none")
+
+
+def full(soak):
+    machine = soak.machine("full", colab=True)
+    disk = Disk(machine.workspace / "drive")
+    refusing(soak, machine, disk.fill, disk.empty, "Drive that is full", "a tmpfs filled up (Errno 28) from step 6 to the end of training")
+    disk.unmount()
+
+
+def read_only(soak):
+    machine = soak.machine("read-only", colab=True)
+    disk = Disk(machine.workspace / "drive")
+    how = "a tmpfs mounted read-only (Errno 30) from step 6 to the end of training"
+    refusing(soak, machine, disk.read_only, disk.writable, "Drive that can only be read", how)
+    disk.unmount()
+
+
+def erring(soak):
+    machine = soak.machine("erring", colab=True)
+    drive = soak.drive(machine)
+    how = "a FUSE mount that answers every write with Errno 5 from step 6 to the end of training"
+    refusing(soak, machine, lambda: drive.faults(errno=5), drive.faults, "Drive that answers with errors", how)
     drive.kill()
     drive.unmount()
 
 
-def full(soak):
-    refusing(soak, "full", "Drive that is full", "every write answered with Errno 28 from step 6 to the end of training", errno=28)
-
-
-def read_only(soak):
-    refusing(soak, "read-only", "Drive that can only be read", "every write answered with Errno 30 from step 6 to the end of training", errno=30)
-
-
 def slow(soak):
-    refusing(soak, "slow", "Drive that is slow", "0.3 s for each write of 128 kB or less", delay=0.3)
+    machine = soak.machine("slow", colab=True)
+    drive = soak.drive(machine)
+    how = "a FUSE mount that takes 0.3 s for each write of 128 kB or less, from step 6 to the end of training"
+    refusing(soak, machine, lambda: drive.faults(delay=0.3), drive.faults, "Drive that is slow", how)
+    drive.kill()
+    drive.unmount()
 
 
 def harmed_files(soak):
@@ -189,6 +206,7 @@ def harmed_files(soak):
     for path in sorted(newest.iterdir()):
         original = path.read_bytes()
         for name, harm in harms.items():
+            path.write_bytes(original)
             harm(path)
             if path.exists() and path.read_bytes() == original:
                 continue  # the same file in both steps
@@ -205,7 +223,8 @@ def harmed_files(soak):
 
 def flip(path):
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    if content:
+        content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
 
 
