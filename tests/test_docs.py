@@ -45,6 +45,7 @@ def test_the_three_configs_differ_only_in_their_rows_and_their_packing():
         "pad_to_sequence_len",
         "sdpa_varlen",
         "gradient_accumulation_steps",
+        "optimizer",
     }
 
 
