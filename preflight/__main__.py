@@ -18,6 +18,7 @@ EPILOG = """examples:
   python -m preflight axolotl_configs/smoke.yaml               a tiny run on any CPU
   python -m preflight --set learning_rate=0.0001 --set num_epochs=2
   python -m preflight --gpu l4                                 what would change on an L4
+  python -m preflight --gpu all --data my_rows                 hours, units and money on every GPU
   python -m preflight --show-example                           what the trainer sees of a row, and what it is graded on
   python -m preflight --data my_rows.zip                       rows from elsewhere: what scripts/package_data.sh made
 
@@ -76,7 +77,9 @@ def _run(argv: list[str] | None) -> int:
         dest="overrides",
         help="change one value, as YAML; may be given again; datasets.0.path=rows.jsonl reaches inside",
     )
-    parser.add_argument("--gpu", metavar="NAME", help=f"plan for a GPU that is not here; implies --plan-only. One of: {', '.join(names)}")
+    parser.add_argument(
+        "--gpu", metavar="NAME", help=f"plan for a GPU that is not here; implies --plan-only. One of: {', '.join(names)}; or all, to compare them"
+    )
     parser.add_argument(
         "--workspace", type=Path, metavar="DIR", help="where everything is written (default: /content on Colab, workspace/ in the checkout elsewhere)"
     )
@@ -101,10 +104,8 @@ def _run(argv: list[str] | None) -> int:
     parser.add_argument("--plan-only", action="store_true", help="stage and write nothing")
     args = parser.parse_args(argv)
 
-    if args.gpu == "all":
-        parser.error("--gpu all: comparing every tier is not there yet; give one name")
-    if args.gpu and args.gpu not in names:
-        parser.error(f"--gpu {args.gpu}: no such tier; one of {', '.join(names)}")
+    if args.gpu and args.gpu not in (*names, "all"):
+        parser.error(f"--gpu {args.gpu}: no such tier; one of {', '.join(names)}; or all")
     address = args.data if args.data and args.data.startswith(("http://", "https://")) else ""
     if args.data and not address and not (Path(args.data).is_dir() or (args.data.endswith(".zip") and Path(args.data).is_file())):
         parser.error(f"--data {args.data}: no such folder or zip")
@@ -123,6 +124,7 @@ def _run(argv: list[str] | None) -> int:
         config=args.config,
         overrides=overrides,
         tier=next((tier for tier in gpu.TIERS if tier.name == args.gpu), None),
+        compare=args.gpu == "all",
         workspace=args.workspace,
         data=Path(args.data).absolute() if args.data and not address else None,
         address=address,

@@ -1,20 +1,27 @@
 """The one piece of the kit that runs inside training. Only Axolotl imports it: preflight lists it in the resolved YAML."""
 
+import functools
 import logging
 import os
+import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from axolotl.integrations.base import BasePlugin
 from bitsandbytes.nn import Linear4bit
 from transformers import TrainerCallback, set_seed
 
-from preflight import manifest, mirror
+from preflight import manifest, mirror, throughput
 
+WARMING = 3  # steps that compile kernels and fill caches
 LOG = logging.getLogger(__name__)
 
 
@@ -24,6 +31,10 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
     def __init__(self) -> None:
         super().__init__()
         self.mirror: Mirror | None = None
+
+    def register(self, cfg: Any) -> None:
+        """Before Axolotl patches the attention."""
+        share_packing()
 
     def pre_model_load(self, cfg: Any) -> None:
         """Have every session of a run write its curves to one folder, which TensorBoard shows as one run; and seed what is random
@@ -53,12 +64,112 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         if settings is None:  # a YAML that was written for another machine, or by hand
             return []
         self.mirror = Mirror(Path(cfg.output_dir), settings.experiment)
-        return [self.mirror]
+        return [Stopwatch(Path(cfg.output_dir), settings.depends), self.mirror]
 
     def post_train_unload(self, cfg: Any) -> None:
         """Everything is saved by now, the final adapter too."""
         if self.mirror:
             self.mirror.finish()
+
+
+def share_packing() -> None:
+    """Have the layers of a model share where the packed rows of a batch begin.
+
+    Axolotl 0.19.0's varlen attention works it out from `position_ids` anew in each layer, five times waiting for the GPU, which
+    then stands idle for a sixth of a step (profile of 2026-11-24, docs/benchmarks.md). The values stay the same.
+    """
+    from axolotl.monkeypatch.attention import sdpa_varlen
+    from transformers import modeling_flash_attention_utils as flash
+
+    prepare = flash.prepare_fa_kwargs_from_position_ids
+
+    def prepared(position_ids: Any) -> Any:
+        starts, (longest_query, longest_key) = prepare(position_ids)
+        return starts, (int(longest_query), int(longest_key))
+
+    if not hasattr(prepare, "__wrapped__"):  # several configs in one process, as in tests
+        flash.prepare_fa_kwargs_from_position_ids = once_a_batch(prepared)
+        sdpa_varlen._is_packed = once_a_batch(sdpa_varlen._is_packed)
+
+
+def once_a_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function of a tensor, which remembers its last answer for as long as it is asked of the same, unchanged tensor."""
+    asked: Any = None
+    version, answer = -1, None
+
+    @functools.wraps(function)
+    def remembering(tensor: Any) -> Any:
+        nonlocal asked, version, answer
+        if asked is None or asked() is not tensor or version != tensor._version:
+            asked, version, answer = weakref.ref(tensor), tensor._version, function(tensor)
+        return answer
+
+    return remembering
+
+
+class Stopwatch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Records the seconds that the parts of this run take, for the next preflight's estimate. It never waits for the GPU."""
+
+    def __init__(self, outputs: Path, depends: Mapping[str, Any]) -> None:
+        self.outputs, self.depends = outputs, depends
+        self.steps: list[float] = []
+        self.batches: list[float] = []
+        self.saves: list[float] = []
+        self.start = self.last = self.evaluated = 0.0
+        self.counted = 0  # batches of the evaluation under way
+        self.plain = False  # nothing but a step since `last`
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """All that came before a step: imports, the model, the rows."""
+        self.start = time.time() - psutil.Process().create_time()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """The GPU may lag behind, by as much at each step."""
+        now = time.perf_counter()
+        if self.plain:
+            self.steps.append(now - self.last)
+        self.last, self.plain = now, True
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """A batch of an evaluation."""
+        if not self.counted:
+            self.evaluated = time.perf_counter()
+        self.counted += 1
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """Its first batch is left out: it warms up."""
+        self.plain, now = False, time.perf_counter()
+        if self.counted > 1:
+            self.batches.append((now - self.evaluated) / (self.counted - 1))
+        self.counted, self.last = 0, now
+
+    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """A save comes after the step, or after the evaluation, of its step."""
+        self.saves.append(time.perf_counter() - self.last)
+        self.plain = False
+        self._record(state)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """A run may end without a save."""
+        self._record(state)
+
+    def _record(self, state: Any) -> None:
+        steps = self.steps[WARMING:]
+        if not state.is_world_process_zero or not steps or not self.depends:
+            return
+        record = throughput.Record(
+            depends=self.depends,
+            date=f"{datetime.now():%Y-%m-%d}",
+            steps=len(steps),
+            step=statistics.mean(steps),
+            evaluation_batch=statistics.mean(self.batches) if self.batches else None,
+            save=statistics.mean(self.saves) if self.saves else None,
+            start=self.start,
+        )
+        try:
+            throughput.write_record(self.outputs, record)
+        except OSError as error:
+            LOG.warning("the pace of this run can't be recorded: %s", error)
 
 
 class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not typed

@@ -8,12 +8,15 @@ from typing import Any
 
 from preflight import config
 from preflight.checkpoints import Checkpoint
+from preflight.comparison import Offer
 from preflight.config import Config
+from preflight.cost import Cost
 from preflight.estimate import Steps
 from preflight.examples import Counted
 from preflight.findings import to_plain
 from preflight.gpu import GpuReading
 from preflight.staging import Staged
+from preflight.throughput import Span
 from preflight.workspace import Workspace
 
 QUANTILES = {"min": 0.0, "median": 0.5, "p95": 0.95, "max": 1.0}
@@ -33,6 +36,12 @@ PLAN: dict[str, Any] = {
     "compute_units": {"low": None, "high": None},
     "cost_usd": {"low": None, "high": None},
     "throughput_source": "none",
+    "throughput_note": "",
+    "seconds_per_step": {"low": None, "high": None},
+    "steps_left": None,
+    "runs_per_month": {"low": None, "high": None},
+    "memory_gib": None,
+    "gpus": [],
 }
 
 
@@ -91,6 +100,42 @@ def plan(tier: str, resolved: Config, steps: Steps | None) -> dict[str, object]:
             "saves": list(steps.saves),
         }
     return PLAN | known
+
+
+def cost(taken: Cost | None, memory_gib: float | None, offers: Sequence[Offer]) -> dict[str, object]:
+    """What the rest of the run takes, as far as it is known, and with `offers` on each GPU."""
+    known: dict[str, object] = {"memory_gib": memory_gib}
+    if taken:
+        known |= {
+            "hours": _span(taken.hours, 2),
+            "compute_units": _span(taken.compute_units, 1),
+            "cost_usd": _span(taken.usd, 2),
+            "runs_per_month": _span(taken.runs_a_month, 1),
+            "seconds_per_step": _span(taken.pace.step, 3),
+            "steps_left": taken.steps_left,
+            "throughput_source": taken.pace.source,
+            "throughput_note": taken.pace.note,
+        }
+    known["gpus"] = [
+        {
+            "name": offer.tier.name,
+            "title": offer.tier.title,
+            "memory_gib": offer.tier.memory_gib,
+            "needs_gib": offer.memory_gib,
+            "hours": _span(offer.cost.hours if offer.cost else None, 2),
+            "compute_units": _span(offer.cost.compute_units if offer.cost else None, 1),
+            "cost_usd": _span(offer.cost.usd if offer.cost else None, 2),
+            "runs_per_month": _span(offer.cost.runs_a_month if offer.cost else None, 1),
+            "throughput_note": offer.cost.pace.note if offer.cost else "",
+            "best": offer.best,
+        }
+        for offer in offers
+    ]
+    return known
+
+
+def _span(span: Span | None, digits: int) -> dict[str, float | None]:
+    return {"low": round(span.low, digits), "high": round(span.high, digits)} if span else {"low": None, "high": None}
 
 
 def setup(settings: Mapping[str, Any], found: Workspace, tier: str) -> dict[str, object]:

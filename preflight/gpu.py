@@ -36,17 +36,75 @@ class Tier:
     device: str  # regular expression on the device name
     memory_gib: float
     compute_capability: tuple[int, int]
-    bf16_tflops: float  # dense peak of the tensor cores, from NVIDIA's data sheets (fp16 where there is no bf16); only ranks the tiers
+    bf16_tflops: float  # dense peak of the tensor cores, from NVIDIA's data sheets (fp16 where there is no bf16)
+    sustained_tflops: (
+        float  # of a large matrix product: H100 and H200 measured, 2026-11; others 0.69 of the peak as those, L4 and T4 half of it (70 W)
+    )
+    bandwidth_tb_s: float  # of the memory, from NVIDIA's data sheets
 
 
 CPU = "cpu"
 TIERS: tuple[Tier, ...] = (
-    Tier(name="t4", title="Tesla T4", device=r"\bT4\b", memory_gib=15, compute_capability=(7, 5), bf16_tflops=65),
-    Tier(name="v100", title="Tesla V100", device=r"\bV100\b", memory_gib=16, compute_capability=(7, 0), bf16_tflops=125),
-    Tier(name="l4", title="NVIDIA L4", device=r"\bL4\b", memory_gib=22, compute_capability=(8, 9), bf16_tflops=121),
-    Tier(name="a100-40gb", title="NVIDIA A100 40 GB", device=r"\bA100\b", memory_gib=40, compute_capability=(8, 0), bf16_tflops=312),
-    Tier(name="a100-80gb", title="NVIDIA A100 80 GB", device=r"\bA100\b", memory_gib=80, compute_capability=(8, 0), bf16_tflops=312),
-    Tier(name="h100", title="NVIDIA H100", device=r"\bH100\b", memory_gib=80, compute_capability=(9, 0), bf16_tflops=989),
+    Tier(
+        name="t4",
+        title="Tesla T4",
+        device=r"\bT4\b",
+        memory_gib=15,
+        compute_capability=(7, 5),
+        bf16_tflops=65,
+        sustained_tflops=32,
+        bandwidth_tb_s=0.3,
+    ),
+    Tier(
+        name="v100",
+        title="Tesla V100",
+        device=r"\bV100\b",
+        memory_gib=16,
+        compute_capability=(7, 0),
+        bf16_tflops=125,
+        sustained_tflops=86,
+        bandwidth_tb_s=0.9,
+    ),
+    Tier(
+        name="l4",
+        title="NVIDIA L4",
+        device=r"\bL4\b",
+        memory_gib=22,
+        compute_capability=(8, 9),
+        bf16_tflops=121,
+        sustained_tflops=60,
+        bandwidth_tb_s=0.3,
+    ),
+    Tier(
+        name="a100-40gb",
+        title="NVIDIA A100 40 GB",
+        device=r"\bA100\b",
+        memory_gib=40,
+        compute_capability=(8, 0),
+        bf16_tflops=312,
+        sustained_tflops=215,
+        bandwidth_tb_s=1.55,
+    ),
+    Tier(
+        name="a100-80gb",
+        title="NVIDIA A100 80 GB",
+        device=r"\bA100\b",
+        memory_gib=80,
+        compute_capability=(8, 0),
+        bf16_tflops=312,
+        sustained_tflops=215,
+        bandwidth_tb_s=2.04,
+    ),
+    Tier(
+        name="h100",
+        title="NVIDIA H100",
+        device=r"\bH100\b",
+        memory_gib=80,
+        compute_capability=(9, 0),
+        bf16_tflops=989,
+        sustained_tflops=681,
+        bandwidth_tb_s=3.35,
+    ),
     Tier(
         name="rtx-pro-6000",
         title="NVIDIA RTX PRO 6000 (Colab's G4)",
@@ -54,8 +112,19 @@ TIERS: tuple[Tier, ...] = (
         memory_gib=96,
         compute_capability=(12, 0),
         bf16_tflops=503,
+        sustained_tflops=347,
+        bandwidth_tb_s=1.79,
     ),
-    Tier(name="h200", title="NVIDIA H200", device=r"\bH200\b", memory_gib=141, compute_capability=(9, 0), bf16_tflops=989),
+    Tier(
+        name="h200",
+        title="NVIDIA H200",
+        device=r"\bH200\b",
+        memory_gib=141,
+        compute_capability=(9, 0),
+        bf16_tflops=989,
+        sustained_tflops=680,
+        bandwidth_tb_s=4.8,
+    ),
 )
 OLDEST = (7, 5)  # compute capability that CUDA 13 still knows (facts of torch 2.11 to 2.13 wheels, 2026-11)
 MEMORY_SLACK = 0.9  # NVML reports up to a tenth less than the name says: reserved and ECC memory, GB against GiB

@@ -52,12 +52,14 @@ def resume_changes(resolved: Config, checkpoint: Path) -> list[Change]:
     return changes
 
 
-def mirror_settings(results: Path | None, settings: Mapping[str, Any], workspace: Workspace, experiment: Mapping[str, Any]) -> MirrorSettings:
+def mirror_settings(
+    results: Path | None, settings: Mapping[str, Any], workspace: Workspace, experiment: Mapping[str, Any], depends: Mapping[str, Any]
+) -> MirrorSettings:
     """What the plugin is told: where results end up, and which mount that needs on Colab."""
     mount = workspace.local(settings["drive"]["mount"])
     on_drive = workspace.colab.found and results is not None and results.is_relative_to(mount)
     to = str(results) if results and settings["drive"]["backup"] else ""
-    return MirrorSettings(to=to, mount=str(mount) if on_drive else "", experiment=to_plain(dict(experiment)))
+    return MirrorSettings(to=to, mount=str(mount) if on_drive else "", experiment=to_plain(dict(experiment)), depends=to_plain(dict(depends)))
 
 
 def launch_command(environment: Environment, path: Path, needs_gpu: bool) -> tuple[str, ...]:

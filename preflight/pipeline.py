@@ -12,7 +12,9 @@ from typing import ParamSpec, TypeVar
 from preflight import (
     archives,
     checkpoints,
+    comparison,
     config,
+    cost,
     describe,
     download,
     drive,
@@ -29,6 +31,7 @@ from preflight import (
     setup,
     sizes,
     staging,
+    throughput,
     tiers,
     tokens,
 )
@@ -48,6 +51,7 @@ class Request:
     config: Path = config.CONFIGS / "mistral_qlora.yaml"
     overrides: tuple[Change, ...] = ()
     tier: gpu.Tier | None = None  # --gpu: plan for this one, whatever is here
+    compare: bool = False  # --gpu all: plan for the expected one, and say what each would take
     workspace: Path | None = None
     data: Path | None = None
     address: str = ""  # of an archive, in the place of `data`
@@ -106,14 +110,15 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     workspace = find_workspace(request.workspace)
     if not request.plan_only:
         workspace = replace(workspace, error=judged.attempt("", probe_writing, workspace.root))
-    reading = (
-        gpu.GpuReading(gpus=(gpu.planned_gpu(request.tier),))
-        if request.tier
-        else judged.attempt(gpu.GpuReading(reason="not looked at"), gpu.inspect_gpus)
-    )
-    environment = judged.attempt(packages.Environment(accelerate=None), packages.inspect_environment)
     settings, found = setup.read_setup(request.setup)
     judged.add(found)
+    planned = (
+        next((tier for tier in gpu.TIERS if settings and tier.name == settings["compute"]["expected_gpu"]), None) if request.compare else request.tier
+    )
+    reading = (
+        gpu.GpuReading(gpus=(gpu.planned_gpu(planned),)) if planned else judged.attempt(gpu.GpuReading(reason="not looked at"), gpu.inspect_gpus)
+    )
+    environment = judged.attempt(packages.Environment(accelerate=None), packages.inspect_environment)
     file, found = read_yaml(request.config)
     judged.add(found)
 
@@ -137,6 +142,7 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     tier = gpu.tier_of(reading.gpus[0]) or gpu.nearest_tier(reading.gpus[0]) if reading.gpus and resolved.needs_gpu else None
     judged.check(gpu.check_gpu, reading, tier, needs_gpu=resolved.needs_gpu)
     judged.check(gpu.check_expected, tier, settings["compute"]["expected_gpu"], settings["compute"]["compute_units_per_hour"])
+    untiered = resolved
     tier_name = tier.name if tier else "" if resolved.needs_gpu else gpu.CPU
     if tier_name:
         layer, found = tiers.read_tier(tier_name)
@@ -194,9 +200,11 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     results = workspace.local(str(resolved.values["output_dir"])) if resolved.values.get("output_dir") else None
     resolved, _ = config.with_changes(resolved, launch.path_changes(resolved, files, staged, run))
     now = tiers.experiment(resolved.values)
-    keeping = launch.mirror_settings(results, settings, workspace, now)
+    machine = throughput.name_machine(tier, reading.gpus[0].name if reading.gpus else "", needs_gpu=resolved.needs_gpu)
+    known_by = throughput.depends(resolved.values, machine)
+    keeping = launch.mirror_settings(results, settings, workspace, now, known_by)
+    shape = judged.attempt(None, sizes.find_shape, str(meant.values.get("base_model") or ""))
     if results and keeping.to and not request.plan_only and not workspace.error:
-        shape = judged.attempt(None, sizes.find_shape, str(meant.values.get("base_model") or ""))
         probe = judged.attempt(None, drive.probe_drive, results, keeping.mount)
         if probe:
             judged.check(drive.check_drive, probe, sizes.checkpoint_bytes(meant.values, shape) if shape else None)
@@ -222,7 +230,30 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     if whole and not finished:
         resolved, _ = config.with_changes(resolved, launch.resume_changes(resolved, whole.path))
 
-    # plan and write
+    # plan: what it takes, from what was seen on such a machine
+    records = throughput.read_records([run.outputs, *([results] if results else [])])
+    pace = judged.attempt(None, throughput.find_pace, meant.values, records, known_by, tier, shape)
+    taken = None
+    if steps and pace and not finished:
+        taken = judged.attempt(None, cost.expect, meant.values, steps, whole.step if whole else 0, pace, settings, tier_name)
+    if resolved.needs_gpu and reading.gpus:
+        judged.check(cost.check_memory, meant, shape, reading.gpus[0].memory_gib)
+        judged.check(cost.check_interval, meant, steps, pace)
+        judged.check(cost.check_examples, meant, steps)
+    offers: tuple[comparison.Offer, ...] = ()
+    if request.compare:
+        offers = judged.attempt(
+            (),
+            comparison.compare,
+            replace(untiered, values=schema.as_meant(untiered, problems).values),
+            request.overrides,
+            counted,
+            settings,
+            shape,
+            records,
+        )
+
+    # write
     report = replace(
         report,
         findings=tuple(judged.findings),
@@ -230,7 +261,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         data=describe.data(staged, counted),
         example=asdict(example) if example else {},
         checkpoints=describe.checkpoints(kept, whole, finished, keeping.to),
-        plan=describe.plan(tier_name, meant, steps),
+        plan=describe.plan(tier_name, meant, steps)
+        | describe.cost(taken, cost.memory_gib(meant.values, shape) if resolved.needs_gpu else None, offers),
         changes=tuple(asdict(change) for change in resolved.changes),
         config_path=str(run.config),
     )

@@ -3,7 +3,7 @@
 import io
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -29,6 +29,11 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
     console.print(f"[bold]preflight[/] {escape(title)}\n")
     console.print(_grid([(name, text) for name, text in _facts(report) if text], "bold"))
 
+    offers = report.plan.get("gpus")
+    if isinstance(offers, list) and offers:
+        console.print("\n[bold]The whole run on each GPU[/]")
+        console.print(Padding(_offers(offers), (0, 0, 0, 2)))
+        console.print(Padding(escape(_beside(report.setup)), (0, 0, 0, 2)))
     for finding in sorted(report.findings, key=lambda finding: list(COLOURS).index(finding.level), reverse=True):
         console.print()
         console.print(*_finding(finding), sep="\n", soft_wrap=False)
@@ -74,6 +79,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         parsed = [f"{file['name']} {file['sql']:.1%}" for file in rows["files"] if file.get("sql") is not None]
         facts.append(("SQL answers", f"{', '.join(parsed)} are PostgreSQL, by its own grammar" if parsed else ""))
     facts += [("tokenizer", str(report.data.get("tokenizer") or "")), ("step", _step(report.plan)), ("run", _run(report.plan))]
+    facts += [("memory", _memory(report)), ("time", _time(report.plan)), ("cost", _money(report.plan))]
 
     kept = report.checkpoints
     step, last = kept.get("step"), kept.get("max_steps")
@@ -143,6 +149,69 @@ def _run(plan: Mapping[str, Any]) -> str:
     shown_saves = [f"{step:,}" for step in saves] if len(saves) <= 6 else [*(f"{step:,}" for step in saves[:3]), "...", f"{saves[-1]:,}"]
     many = f"{'' if plan.get('exact') else 'about '}{steps:,} steps, {plan['tokens']:,} tokens, {plan['trained_tokens']:,} of them trained on; warmup {plan['warmup_steps']:,} steps; "
     return many + (f"{len(saves)} checkpoint{'s' * (len(saves) > 1)}, after step {', '.join(shown_saves)}" if saves else "no checkpoint")
+
+
+def _memory(report: Report) -> str:
+    need, gpus = report.plan.get("memory_gib"), report.gpu.get("gpus")
+    return f"about {need} GiB of the GPU's {gpus[0]['memory_gib']:g} at the peak of a step" if need and isinstance(gpus, list) and gpus else ""
+
+
+def _time(plan: Mapping[str, Any]) -> str:
+    """Hours, from what they follow."""
+    if not plan.get("steps"):
+        return ""
+    if plan["hours"]["high"] is None:
+        return "not known: no run of this config has been seen on this machine; its first checkpoint records the pace"
+    a_step = plan["seconds_per_step"]
+    return f"{_duration(plan['hours'])} for {plan['steps_left']:,} steps of {_range(a_step, 2)} s, start, evaluations and saves included; {plan['throughput_note']}"
+
+
+def _money(plan: Mapping[str, Any]) -> str:
+    if not plan.get("steps") or plan["compute_units"]["high"] is None:
+        return ""
+    month = plan["runs_per_month"]
+    return (
+        f"{_range(plan['compute_units'], 1)} compute units, ${_range(plan['cost_usd'], 2)}; a month's units are good for {_range(month, 0)} such runs"
+    )
+
+
+def _duration(hours: Mapping[str, float]) -> str:
+    return f"{_range({key: value * 60 for key, value in hours.items()}, 0)} min" if hours["high"] < 1.5 else f"{_range(hours, 1)} h"
+
+
+def _range(span: Mapping[str, float | None], digits: int) -> str:
+    low, high = (f"{span[key]:,.{digits}f}" for key in ("low", "high"))
+    return low if low == high else f"{low} to {high}"
+
+
+def _offers(offers: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("GPU", "memory", "time", "units", "$", "runs a month", ""):
+        table.add_column(name, justify="left" if name in ("GPU", "") else "right", no_wrap=True)
+    for one in offers:
+        known = one["hours"]["high"] is not None
+        priced = known and one["cost_usd"]["high"] is not None
+        fits = (one["needs_gib"] or 0) <= one["memory_gib"]
+        unpriced = "rate not known" if known else ""
+        table.add_row(
+            str(one["name"]),
+            f"{one['needs_gib'] or '?'} of {one['memory_gib']:g} GiB",
+            _duration(one["hours"]) if known else "not known",
+            _range(one["compute_units"], 1) if priced else unpriced,
+            _range(one["cost_usd"], 2) if priced else "",
+            _range(one["runs_per_month"], 0) if priced else "",
+            ("" if fits else "does not fit; ") + str(one["best"]),
+        )
+    return table
+
+
+def _beside(setup: Mapping[str, Any]) -> str:
+    low, high = setup["compute"]["gcp_usd_per_run"] if setup else (0, 0)
+    return (
+        f"An A100 of Google Cloud: ${low} to {high} a run, by the user's plan. Times are measured on an H200 (2026-11-24) and scaled from it for the others."
+        if setup
+        else ""
+    )
 
 
 def _runs(example: Mapping[str, Any]) -> list[tuple[str, str]]:

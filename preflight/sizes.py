@@ -50,6 +50,16 @@ def find_shape(base_model: str) -> ModelShape | None:
         return None
 
 
+def linear_parameters(shape: ModelShape) -> int:
+    """Weights of the linear layers, which a token is multiplied with."""
+    return shape.layers * shape.hidden * (2 * shape.hidden + 2 * shape.key_value + 3 * shape.intermediate)
+
+
+def widths_sum(shape: ModelShape) -> int:
+    """Values that the layers keep of a token, up to a factor: what activation memory grows with."""
+    return shape.layers * (4 * shape.hidden + 3 * shape.intermediate)
+
+
 def adapter_parameters(values: Mapping[str, Any], shape: ModelShape) -> int:
     """Parameters of the LoRA adapter: r x (in + out) for each layer that it changes."""
     widths = {

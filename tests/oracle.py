@@ -119,6 +119,45 @@ def main():
             tokenizer = LlamaTokenizer.from_pretrained(folder, add_bos_token=True)
         return [len(tokenizer(text)["input_ids"]) + 1 for text in texts]
 
+    def packed_and_padded(texts):
+        """The loss of each token of these texts and the gradient of a weight, on the smoke base: packed in one sequence on Axolotl's
+        varlen attention with the plugin's share of it, and padded to the longest."""
+        import torch
+        from axolotl.monkeypatch.attention.sdpa_varlen import patch_sdpa_varlen
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from preflight.axolotl_plugin import share_packing
+
+        share_packing()
+        patch_sdpa_varlen()
+        tokenizer = AutoTokenizer.from_pretrained("sample_data/smoke_base")
+        model = AutoModelForCausalLM.from_pretrained("sample_data/smoke_base", dtype=torch.float32, attn_implementation="sdpa")
+        weight = model.model.layers[0].self_attn.q_proj.weight
+        rows = [tokenizer(text, return_tensors="pt")["input_ids"][0] for text in texts]
+
+        def losses(logits, row):
+            return torch.nn.functional.cross_entropy(logits[: len(row) - 1], row[1:], reduction="none")
+
+        def gradient(values):
+            model.zero_grad()
+            torch.cat(values).sum().backward()
+            return weight.grad.flatten()[::997].tolist()
+
+        places = torch.cat([torch.arange(len(row)) for row in rows])[None]
+        logits = model(input_ids=torch.cat(rows)[None], position_ids=places, use_cache=False).logits[0]
+        packed = [losses(part, row) for part, row in zip(logits.split([len(row) for row in rows]), rows, strict=True)]
+        width = max(len(row) for row in rows)
+        ids = torch.stack([torch.nn.functional.pad(row, (0, width - len(row)), value=0) for row in rows])
+        mask = torch.stack([(torch.arange(width) < len(row)).long() for row in rows])
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        padded = [losses(part, row) for part, row in zip(logits, rows, strict=True)]
+        one = model(input_ids=torch.cat(rows)[None], use_cache=False).logits[0]  # as one text, without a boundary between the rows
+        mixed = [losses(part, row) for part, row in zip(one.split([len(row) for row in rows]), rows, strict=True)]
+        return {
+            name: {"losses": torch.cat(found).tolist(), "gradient": gradient(found)}
+            for name, found in (("packed", packed), ("padded", padded), ("mixed", mixed))
+        }
+
     def plain(value):
         if isinstance(value, dict):
             return {str(key): plain(item) for key, item in value.items()}
@@ -126,7 +165,7 @@ def main():
             return [plain(item) for item in value]
         return value if isinstance(value, str | int | float | bool | None) else str(value)
 
-    calls = {"schema": schema, "validate": validate, "field_errors": field_errors, "steps": steps, "mistral_lengths": mistral_lengths}
+    calls = {call.__name__: call for call in (schema, validate, field_errors, steps, mistral_lengths, packed_and_padded)}
     for line in sys.stdin:
         question = json.loads(line)
         answer = calls[question.pop("what")](**question)

@@ -80,7 +80,7 @@ def test_the_gpu_that_is_here_chooses_the_tier(preflight, tmp_path):
     shutil.copytree(CHECKOUT / "sample_data", rows, ignore=lambda folder, names: [name for name in names if not name.endswith(".jsonl")])
     ran = preflight("--data", rows, "--set", "save_steps=25", "--set", "eval_steps=25", "--json", gpus=[A100])
     assert ran.json["plan"]["tier"] == "a100-40gb"
-    assert [finding for finding in ran.json["findings"] if finding["code"] != "packages.mismatch"] == []
+    assert {finding["code"] for finding in ran.json["findings"]} <= {"packages.mismatch", "config.examples-per-step"}  # the sample rows are short
     assert ran.json["plan"]["tokens_per_step"] == 4 * 2048
     assert "CUDA_VISIBLE_DEVICES" not in ran.json["environment"]
 
@@ -105,7 +105,6 @@ def test_gpu_plans_for_one_that_is_not_here(preflight, tmp_path):
         (["--set", "=3"], "KEY=VALUE"),
         (["--set", "x=[1"], "not YAML"),
         (["--gpu", "a200"], "no such tier; one of t4"),
-        (["--gpu", "all"], "not there yet"),
         (["--data", "rows.zip"], "no such folder or zip"),
         (["--data", "sample_data", "--sha256", "0" * 64], "it goes with --data https"),
         (["--data", "https://example.com/rows.zip", "--sha256", "12"], "64 hexadecimal digits"),

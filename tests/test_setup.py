@@ -57,8 +57,8 @@ def reports(folder, values, tiers=TIERS):
     """What preflight says with these settings, tier by tier, in a Colab with rows on Drive."""
     path = folder / "setup.yaml"
     path.write_text(yaml.safe_dump(values))
-    for tier in tiers:
-        request = pipeline.Request(setup=path, tier=tier, workspace=folder / "workspace", plan_only=True)
+    for tier in (*tiers, None):
+        request = pipeline.Request(setup=path, tier=tier, compare=tier is None, workspace=folder / "workspace", plan_only=True)
         yield report.render_text(pipeline.preflight(request), "x", 200, colour=False)
 
 

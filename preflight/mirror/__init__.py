@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ SETTINGS = "mirror.json"  # beside the outputs: what preflight tells the plugin
 FINAL = "."  # the name of the final adapter, whose files lie among the outputs themselves
 KEPT = 2  # newest checkpoints on Drive; the best one is kept as well
 EVENTS = "runs"  # the folder of TensorBoard's event files
+RECORDS = "throughput.json"  # seconds that steps took, beside the checkpoints
 
 Report = Callable[[str, int, int], None]  # what is under way, bytes done, bytes in all
 
@@ -37,6 +38,7 @@ class Settings:
     to: str = ""
     mount: str = ""  # a folder that has to be a mount, or nothing is written: a Drive that is gone leaves an empty folder behind
     experiment: Mapping[str, Any]
+    depends: Mapping[str, Any] = field(default_factory=dict)  # what the seconds that a step takes are recorded with
 
 
 class DamagedError(OSError):
@@ -97,7 +99,7 @@ def unmirrored(outputs: Path, to: Path) -> list[str]:
     checkpoints = [(path.name, held) for path in checkpoints_in(outputs)[:KEPT] if (held := manifest.read(path))]
     final = [(FINAL, held)] if (held := manifest.read(outputs)) else []
     names = [name for name, held in checkpoints + final if manifest.read(to / name) != held]
-    return names + [str(path) for path in _events(outputs) if _size(to / path) != _size(outputs / path)]
+    return names + [str(path) for path in _small(outputs) if _size(to / path) != _size(outputs / path)]
 
 
 def mirror(outputs: Path, settings: Settings, report: Report = silent) -> list[str]:
@@ -124,7 +126,7 @@ def mirror(outputs: Path, settings: Settings, report: Report = silent) -> list[s
 
 def restore_events(source: Path, outputs: Path) -> None:
     """The event files of earlier sessions that are not here, so that the curves go on. Raises OSError."""
-    for path in _events(source):
+    for path in _small(source):
         if not (outputs / path).exists():
             _copy_aside(source / path, outputs / path)
 
@@ -198,9 +200,14 @@ def _delete(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _events(outputs: Path) -> Iterator[Path]:
-    """Event files below `outputs`, relative to it."""
-    for path in sorted((outputs / EVENTS).rglob("*")):
+def is_small(name: str) -> bool:
+    """Whether this is one of the files that go to Drive as they are: no checkpoint and no adapter."""
+    return name != FINAL and not name.startswith("checkpoint-")
+
+
+def _small(outputs: Path) -> Iterator[Path]:
+    """Event files and the record of seconds below `outputs`, relative to it."""
+    for path in (outputs / RECORDS, *sorted((outputs / EVENTS).rglob("*"))):
         if path.is_file() and not path.name.startswith("."):
             yield path.relative_to(outputs)
 

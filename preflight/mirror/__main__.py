@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from preflight.mirror import Settings, alone, mirror, read_settings, unmirrored
+from preflight.mirror import FINAL, Settings, alone, is_small, mirror, read_settings, unmirrored
 
 EVERY = 30  # seconds between two looks at the event files; a save is told at once
 RETRY = 5  # seconds between two tries when Drive is in trouble
@@ -67,7 +67,7 @@ def _watch(outputs: Path, settings: Settings) -> int:
     trouble, ended, since = "", False, time.monotonic()
     while True:
         try:
-            brought = [name for name in mirror(outputs, settings) if not name.startswith("runs/")]
+            brought = [name for name in mirror(outputs, settings) if not is_small(name)]
             if trouble:
                 _say(f"{settings.to} is back")
             elif brought:
@@ -102,9 +102,9 @@ def _reason(error: OSError) -> str:
 
 
 def _named(names: list[str]) -> list[str]:
-    events = sum(name.startswith("runs/") for name in names)
-    named = ["the final adapter" if name == "." else name for name in names if not name.startswith("runs/")]
-    return named + [f"{events} event file{'s' * (events > 1)}"] * bool(events)
+    small = sum(is_small(name) for name in names)
+    named = ["the final adapter" if name == FINAL else name for name in names if not is_small(name)]
+    return named + [f"{small} small file{'s' * (small > 1)}"] * bool(small)
 
 
 def _say(text: str) -> None:

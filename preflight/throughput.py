@@ -1,0 +1,176 @@
+"""How long a step takes: seen on this machine before, measured on this kind of GPU, or scaled from one that was measured."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preflight.config import STEP_KEYS, sequence_len, step_size
+from preflight.gpu import Tier
+from preflight.mirror import RECORDS
+from preflight.sizes import MISTRAL_7B, ModelShape, linear_parameters
+from preflight.tiers import TIER_KEYS
+
+# what a step's time depends on beside the GPU; of a config that differs in any of them a record says nothing
+DEPENDS = (TIER_KEYS - {"plugins", "dataset_num_proc", "eval_batch_size"}) | {
+    *STEP_KEYS,
+    "base_model",
+    "sequence_len",
+    "sample_packing",
+    "adapter",
+    "load_in_4bit",
+    "lora_r",
+    "lora_dropout",
+    "lora_target_modules",
+    "lora_target_linear",
+    "optimizer",
+    "torch_compile",
+}
+
+# One step of 4 x 2,048 packed tokens, Mistral-7B's shape, on an H200 (benchmarks/gpu_training.py and its profile, 2026-11-24):
+# seconds in matrix products, and in what waits for memory
+MATMUL_S, OTHER_S = 0.359, 0.247
+CHECKPOINTING = 1.45  # a step with gradient checkpointing takes that much longer (the same run)
+REFERENCE_TFLOPS, REFERENCE_TB_S = 680.0, 4.8
+REFERENCE_TOKENS = 4 * 2_048
+MEASURED_TIERS = {"h200": (0.93, 1.08)}  # low and high of what was seen, over the model of it here
+SCALED = (0.85, 1.4)  # of a step's time on a card that nobody measured: an estimate
+SEEN = (0.95, 1.07)  # of the mean of a run on this very machine; p10 to p90 of a run's steps spans about 10%
+EVALUATED = 0.45  # of a training step's time for as many tokens: no backward pass, no optimizer (an estimate)
+START_S = (120.0, 600.0)  # install, download of 14.5 GB, load, tokenise: an estimate for Colab; 45 s with the model on disk (H200, 2026-11-24)
+SAVE_S = (2.0, 10.0)  # half a GB to a local disk: an estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """From the least to the most that is expected."""
+
+    low: float
+    high: float
+
+    def times(self, factor: float) -> "Span":
+        return Span(low=self.low * factor, high=self.high * factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Seconds of the parts of a run. `source` is `measured` on this machine, or the `table` of tiers."""
+
+    step: Span
+    evaluation_batch: Span
+    save: Span
+    start: Span
+    source: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run on this machine took, in seconds, as the plugin saw it."""
+
+    depends: Mapping[str, Any]
+    date: str
+    steps: int
+    step: float
+    evaluation_batch: float | None = None
+    save: float | None = None
+    start: float | None = None
+
+
+def depends(values: Mapping[str, Any], machine: str) -> dict[str, Any]:
+    """What a record of this config on this machine is known by."""
+    return {"machine": machine} | {key: values[key] for key in sorted(DEPENDS) if values.get(key) is not None}
+
+
+def name_machine(tier: Tier | None, gpu_name: str, *, needs_gpu: bool) -> str:
+    """The GPU's tier, or its own name where no tier names it; the CPU's for a config that needs no GPU."""
+    if needs_gpu:
+        return tier.name if tier else gpu_name
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
+    return f"{os.cpu_count()} x {model}"
+
+
+def read_records(folders: Sequence[Path]) -> list[Record]:
+    """The records of runs whose results lie in these folders; a file that can't be read holds none."""
+    records = []
+    for folder in folders:
+        try:
+            found = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
+            records += [Record(**entry) for entry in found if float(entry["step"]) > 0 and int(entry["steps"]) > 0]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return records
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Put the record in the place of an earlier one of the same config and machine. Raises OSError."""
+    others = [one for one in read_records([folder]) if one.depends != record.depends]
+    aside = folder / f".{RECORDS}.new"
+    aside.write_text(json.dumps([asdict(one) for one in (*others, record)], indent=1), encoding="utf-8")
+    aside.replace(folder / RECORDS)
+
+
+def find_pace(
+    values: Mapping[str, Any], records: Sequence[Record], known_by: Mapping[str, Any], tier: Tier | None, shape: ModelShape | None
+) -> Pace | None:
+    """The pace of this config, from its own record if there is one, else from the table; None where neither says anything."""
+    plain = json.loads(json.dumps(dict(known_by)))
+    matching = [record for record in records if record.depends == plain]
+    if matching:
+        return _seen(max(matching, key=lambda record: record.steps), values)
+    if tier is None or shape is None or not values.get("load_in_4bit"):
+        return None
+    return _from_table(values, tier, shape)
+
+
+def _seen(record: Record, values: Mapping[str, Any]) -> Pace:
+    def span(seconds: float) -> Span:
+        return Span(low=seconds * SEEN[0], high=seconds * SEEN[1])
+
+    a_batch = record.evaluation_batch
+    if a_batch is None:
+        a_batch = record.step * EVALUATED * float(values.get("eval_batch_size") or 1) / step_size(values)
+    return Pace(
+        step=span(record.step),
+        evaluation_batch=span(a_batch),
+        save=span(record.save) if record.save is not None else Span(low=SAVE_S[0], high=SAVE_S[1]),
+        start=span(record.start) if record.start is not None else Span(low=START_S[0], high=START_S[1]),
+        source="measured",
+        note=f"measured on {known_name(record)} over {record.steps:,} steps, {record.date}",
+    )
+
+
+def known_name(record: Record) -> str:
+    """The machine of a record."""
+    return str(record.depends.get("machine", "this machine"))
+
+
+def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pace:
+    tokens = step_size(values) * sequence_len(values)
+    parts = MATMUL_S * REFERENCE_TFLOPS / tier.sustained_tflops + OTHER_S * REFERENCE_TB_S / tier.bandwidth_tb_s
+    size = linear_parameters(shape) / linear_parameters(MISTRAL_7B)
+    step = parts * tokens / REFERENCE_TOKENS * size * (CHECKPOINTING if values.get("gradient_checkpointing") else 1)
+    low, high = MEASURED_TIERS.get(tier.name, SCALED)
+    if not values.get("sample_packing"):
+        low /= 2  # rows fill only a part of the tokens that this counts: padded to the longest of their batch
+    a_batch = step * EVALUATED * float(values.get("eval_batch_size") or 1) / step_size(values)
+    note = (
+        "measured on an H200, 2026-11-24"
+        if tier.name in MEASURED_TIERS
+        else "scaled from an H200 measured 2026-11-24, by matrix rate and memory bandwidth"
+    )
+    return Pace(
+        step=Span(low=step * low, high=step * high),
+        evaluation_batch=Span(low=a_batch * low, high=a_batch * high),
+        save=Span(low=SAVE_S[0], high=SAVE_S[1]),
+        start=Span(low=START_S[0], high=START_S[1]),
+        source="table",
+        note=note,
+    )

@@ -1,0 +1,78 @@
+"""What the plugin does inside training, on the real Axolotl."""
+
+import json
+
+import pytest
+import torch
+
+from preflight.axolotl_plugin import Stopwatch, once_a_batch
+from preflight.throughput import find_pace, read_records
+from tests.conftest import CHECKOUT
+
+
+def test_packing_changes_no_loss_and_no_gradient(axolotl):
+    """What the packed config learns from a row is what the padded one does; rows that run into each other are another thing."""
+    lines = (CHECKOUT / "sample_data/train_postgres.jsonl").read_text().splitlines()[:7]
+    answer = axolotl.ask("packed_and_padded", texts=[json.loads(line)["text"] for line in lines])
+    packed, padded, mixed = (answer[name] for name in ("packed", "padded", "mixed"))
+    assert len(packed["losses"]) > 500
+    assert packed["losses"] == pytest.approx(padded["losses"], abs=2e-4)
+    assert packed["gradient"] == pytest.approx(padded["gradient"], abs=2e-3)
+    assert max(abs(a - b) for a, b in zip(mixed["losses"], padded["losses"], strict=True)) > 0.1
+
+
+def test_an_answer_is_remembered_for_one_unchanged_tensor_only():
+    asked = []
+
+    @once_a_batch
+    def total(tensor):
+        asked.append(tensor.clone())
+        return int(tensor.sum())
+
+    batch = torch.tensor([1, 2, 3])
+    assert [total(batch), total(batch), total(batch)] == [6, 6, 6]
+    assert len(asked) == 1
+    assert total(torch.tensor([1, 2, 3])) == 6, "another batch that looks the same"
+    batch[0] = 5
+    assert total(batch) == 10, "changed in place"
+    assert len(asked) == 3
+
+
+class State:
+    is_world_process_zero = True
+
+
+def test_a_stopwatch_leaves_out_what_is_no_plain_step(tmp_path, monkeypatch):
+    """Steps of 2 s; the first three warm up; an evaluation of 3 batches of 1 s and a save of 5 s lie between two of them."""
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    watch = Stopwatch(tmp_path, {"machine": "x"})
+    arguments = (None, State(), None)
+    watch.on_train_begin(*arguments)
+    for step in range(10):
+        now += 2 if step else 30
+        watch.on_step_end(*arguments)
+        if step == 5:
+            for _ in range(3):
+                now += 1
+                watch.on_prediction_step(*arguments)
+            watch.on_evaluate(*arguments)
+            now += 5
+            watch.on_save(*arguments)
+    watch.on_train_end(*arguments)
+    (record,) = read_records([tmp_path])
+    assert (record.step, record.evaluation_batch, record.save) == (2, 1, 5)
+    assert record.steps == 5, "nine, less three that warm up and the one that follows the save"
+
+
+def test_a_real_run_leaves_its_pace_here_and_on_drive(smoke):
+    """The next preflight of the same config on the same machine goes by it."""
+    here = smoke.folder / "outputs"
+    (record,) = read_records([here])
+    assert record.steps > 50
+    assert 0 < record.evaluation_batch < record.step
+    assert record.start > 0
+    pace = find_pace({}, [record], record.depends, None, None)
+    assert pace.source == "measured"
+    drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
+    assert (drive / "throughput.json").read_bytes() == (here / "throughput.json").read_bytes()
