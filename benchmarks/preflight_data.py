@@ -3,14 +3,12 @@
     python benchmarks/preflight_data.py            both, about 2 minutes and 2.2 GB of disk
     python benchmarks/preflight_data.py --rows N   other sizes than 1,000,000 for the second
 
-The rows are made on the spot, by a seed: a schema, a question and an answer, 1 kB on average as in the user's plan.
+The rows are made on the spot, by a seed: a schema, a question and an answer, 439 tokens on average as in the user's plan.
 """
 
 import argparse
-import json
 import os
 import platform
-import random
 import subprocess
 import sys
 import tempfile
@@ -21,30 +19,11 @@ from pathlib import Path
 
 import psutil
 import yaml
+from rows import write_rows
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 READ = "import json, sys\nfor path in sys.argv[1:]:\n    for line in open(path, encoding='utf-8'):\n        json.loads(line)"
 QUIET = os.environ | {"AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-VOCABULARY = [
-    "customer",
-    "order",
-    "price",
-    "created_at",
-    "region",
-    "total",
-    "quantity",
-    "status",
-    "text",
-    "int",
-    "date",
-    "varchar",
-    "NOT",
-    "NULL",
-    "PRIMARY",
-    "KEY",
-    "REFERENCES",
-    "numeric",
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,20 +55,6 @@ def main() -> None:
             f"{args.rows:,} rows, {size:.2f} GB   preflight {ours.seconds:.1f} s, peak {ours.peak_mb:.0f} MB   "
             f"reading and json.loads {read.seconds:.1f} s   {ours.seconds / read.seconds:.1f} times its time"
         )
-
-
-def write_rows(folder: Path, count: int) -> list[Path]:
-    """Training rows, and a twentieth as many to validate, none of which stands twice."""
-    rng = random.Random(0)
-    schemas = [f"CREATE TABLE t ({', '.join(rng.choices(VOCABULARY, k=rng.choice([40, 80, 110, 150, 400])))});" for _ in range(2_000)]
-    paths = []
-    for name, rows in (("train", range(count)), ("val", range(count, count + count // 20))):
-        paths.append(folder / f"{name}_postgres.jsonl")
-        with paths[-1].open("w", encoding="utf-8") as file:
-            for i in rows:
-                text = f"[INST] {schemas[i % 2_000]}\n\nWhat is the total of customer {i}? [/INST] SELECT sum(total) FROM t WHERE customer = {i};"
-                file.write(json.dumps({"text": text}) + "\n")
-    return paths
 
 
 def write_config(folder: Path, files: list[Path], base_model: str) -> Path:
