@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import platform
 import re
 import sys
 import traceback
+from typing import Any
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -19,6 +21,7 @@ EPILOG = """examples:
   python -m preflight --set learning_rate=0.0001 --set num_epochs=2
   python -m preflight --gpu l4                                 what would change on an L4
   python -m preflight --gpu all --data my_rows                 hours, units and money on every GPU
+  python -m preflight --scale ddp --gpus-per-node 2            the same run on two GPUs
   python -m preflight --show-example                           what the trainer sees of a row, and what it is graded on
   python -m preflight --data my_rows.zip                       rows from elsewhere: what scripts/package_data.sh made
 
@@ -55,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str] | None) -> int:
     from pathlib import Path
 
-    from preflight import config, gpu, pipeline, report
+    from preflight import config, gpu, pipeline, report, scale
 
     names = [tier.name for tier in gpu.TIERS]
     parser = argparse.ArgumentParser(
@@ -100,14 +103,18 @@ def _run(argv: list[str] | None) -> int:
         metavar="LINE",
         help="show a training row as the trainer sees it (default: the first)",
     )
+    parser.add_argument("--scale", metavar="NAME", help=f"train on several GPUs with this engine: {', '.join(scale.ENGINES)}")
+    parser.add_argument("--nodes", type=int, metavar="N", help="machines that train together (with --scale; default 1)")
+    parser.add_argument("--gpus-per-node", type=int, metavar="G", help="GPUs of each machine (with --scale; default: those that are here)")
+    parser.add_argument("--head", metavar="HOST", help="where the other machines find the first one (with --nodes; default: this machine's name)")
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output, everything else on standard error")
     parser.add_argument("--plan-only", action="store_true", help="stage and write nothing")
     args = parser.parse_args(argv)
 
     if args.gpu and args.gpu not in (*names, "all"):
         parser.error(f"--gpu {args.gpu}: no such tier; one of {', '.join(names)}; or all")
-    address = args.data if args.data and args.data.startswith(("http://", "https://")) else ""
-    if args.data and not address and not (Path(args.data).is_dir() or (args.data.endswith(".zip") and Path(args.data).is_file())):
+    source, address = pipeline.data_source(args.data or "")
+    if source and not (source.is_dir() or (source.suffix == ".zip" and source.is_file())):
         parser.error(f"--data {args.data}: no such folder or zip")
     if args.sha256 and not address:
         parser.error("--sha256: it goes with --data https://...; a zip on disk is checked against the file .sha256 beside it")
@@ -115,6 +122,15 @@ def _run(argv: list[str] | None) -> int:
         parser.error(f"--sha256 {args.sha256}: 64 hexadecimal digits, as sha256sum prints them")
     if args.show_example < 0:
         parser.error(f"--show-example {args.show_example}: lines are counted from 1")
+    if args.scale is None and (args.nodes or args.gpus_per_node or args.head):
+        parser.error("--nodes, --gpus-per-node and --head go with --scale NAME")
+    if args.scale and args.scale not in scale.ENGINES:
+        parser.error(f"--scale {args.scale}: no such engine; one of {', '.join(scale.ENGINES)}")
+    if args.scale and args.gpu == "all":
+        parser.error("--scale goes with one GPU's name, not with --gpu all")
+    for name, count in (("--nodes", args.nodes), ("--gpus-per-node", args.gpus_per_node)):
+        if count is not None and count < 1:
+            parser.error(f"{name} {count}: at least 1")
     try:
         overrides = tuple(config.parse_override(text) for text in args.overrides)
     except config.UsageError as error:
@@ -125,8 +141,9 @@ def _run(argv: list[str] | None) -> int:
         overrides=overrides,
         tier=next((tier for tier in gpu.TIERS if tier.name == args.gpu), None),
         compare=args.gpu == "all",
+        scale=_scale(args),
         workspace=args.workspace,
-        data=Path(args.data).absolute() if args.data and not address else None,
+        data=source,
         address=address,
         sha256=args.sha256,
         plan_only=args.plan_only or bool(args.gpu),
@@ -142,6 +159,15 @@ def _run(argv: list[str] | None) -> int:
     if any(finding.code == "internal.crash" for finding in result.findings):
         return EXIT_FAULT
     return 0 if result.ok else EXIT_ERROR
+
+
+def _scale(args: argparse.Namespace) -> Any:
+    from preflight import gpu, scale
+
+    if args.scale is None:
+        return None
+    here = args.gpus_per_node or (1 if args.gpu else len(gpu.inspect_gpus().gpus)) or 1
+    return scale.Scale(engine=args.scale, nodes=args.nodes or 1, gpus_per_node=here, head=args.head or platform.node())
 
 
 def _width() -> int:

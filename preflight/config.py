@@ -89,9 +89,14 @@ def with_changes(config: Config, changes: Iterable[Change]) -> tuple[Config, lis
 
 
 def step_size(values: Mapping[str, Any]) -> int:
-    """Sequences in one optimizer step: micro_batch_size x gradient_accumulation_steps (Axolotl's default is 1 for both)."""
+    """Sequences in one optimizer step: micro_batch_size x gradient_accumulation_steps x GPUs (Axolotl's default is 1 for each)."""
     micro, accumulation = (whole_number(values.get(key), 1) for key in STEP_KEYS)
-    return micro * accumulation
+    return micro * accumulation * world_size(values)
+
+
+def world_size(values: Mapping[str, Any]) -> int:
+    """GPUs that share a step, which `--scale` writes down. Axolotl itself counts the processes that were launched."""
+    return whole_number(values.get("world_size"), 1)
 
 
 def sequence_len(values: Mapping[str, Any]) -> int:

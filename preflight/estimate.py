@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from preflight.config import sequence_len, step_size, whole_number
+from preflight.config import sequence_len, step_size, whole_number, world_size
 from preflight.examples import Counted
 from preflight.tokens import Lengths
 
@@ -20,7 +20,7 @@ class Steps:
     steps: int
     examples_per_step: float
     tokens_per_step: int | None  # None where rows are padded
-    tokens: int  # in all epochs, padding left out
+    tokens: int  # in all steps, padding left out
     trained_tokens: int  # those of them that have loss
     warmup: int
     saves: tuple[int, ...]  # the steps after which a checkpoint is written
@@ -29,7 +29,7 @@ class Steps:
 
 
 def plan_steps(values: Mapping[str, Any], counted: Counted) -> Steps | None:
-    """The steps that Axolotl 0.19 makes of these rows on one GPU (utils/trainer.py calculate_total_num_steps), or None if there are none."""
+    """The steps that Axolotl 0.19 makes of these rows (utils/trainer.py calculate_total_num_steps), or None if there are none."""
     train = counted.train
     order = trained_order(values, train)
     if not order:
@@ -40,23 +40,26 @@ def plan_steps(values: Mapping[str, Any], counted: Counted) -> Steps | None:
     packed = bool(values.get("sample_packing"))
     rows = sum(lengths.rows for lengths in train)
     if packed:
-        an_epoch = max(1, int(count_batches(values, order) * scale) // whole_number(values.get("gradient_accumulation_steps"), 1))
+        batches_a_step = whole_number(values.get("gradient_accumulation_steps"), 1) * world_size(values)
+        an_epoch = max(1, int(count_batches(values, order) * scale) // batches_a_step)
         steps = math.floor(an_epoch * epochs) - (math.ceil(epochs) if values.get("dataloader_drop_last") else 0)
     else:
         steps = math.ceil(len(order) * scale * epochs / size)
-    if limit := values.get("max_steps"):
-        steps = int(limit)
+    share = 1.0  # of all epochs that is trained
+    if limit := whole_number(values.get("max_steps"), 1) if values.get("max_steps") else 0:
+        share, steps = limit / max(1, steps), limit
     steps = max(1, steps)
     batches = None
     if counted.held_out:
         evaluated = [length for lengths in counted.held_out for row in lengths.measured for length in row.sequences]
         batches = count_batches(values, evaluated) if packed and values.get("eval_sample_packing") is not False else len(evaluated)
+        batches = math.ceil(batches / world_size(values))
     return Steps(
         steps=steps,
-        examples_per_step=round(min(rows * epochs / steps, rows), 1) if packed else size,
+        examples_per_step=round(min(rows * epochs * share / steps, rows), 1) if packed else size,
         tokens_per_step=size * sequence_len(values) if packed else None,
-        tokens=round(sum(order) * scale * epochs),
-        trained_tokens=round(trained_tokens(values, train) * epochs),
+        tokens=round(sum(order) * scale * epochs * share),
+        trained_tokens=round(trained_tokens(values, train) * epochs * share),
         warmup=warmup_steps(values, steps),
         saves=save_steps(values, steps),
         eval_batches=batches,

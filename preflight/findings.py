@@ -36,6 +36,7 @@ class Report:
     config_path: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)  # variables that the command needs
     command: tuple[str, ...] = ()  # empty where there is nothing to launch
+    commands: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (on which machines, argv), in order; the last is `command`
     written: bool = False  # whether config_path holds what is to be launched; --plan-only writes nothing
 
     @property
@@ -46,7 +47,11 @@ class Report:
     @property
     def launch_line(self) -> str:
         """The launch command as one line of shell."""
-        return shlex.join([*(f"{name}={value}" for name, value in self.environment.items()), *self.command])
+        return self.as_line(self.command)
+
+    def as_line(self, command: tuple[str, ...]) -> str:
+        """A command, with the variables that it needs, as one line of shell."""
+        return shlex.join([*(f"{name}={value}" for name, value in self.environment.items()), *command])
 
     def as_json(self) -> dict[str, Any]:
         """Plain values only, ready for `json.dumps`."""

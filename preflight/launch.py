@@ -3,14 +3,17 @@
 import hashlib
 import itertools
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from preflight import scale
 from preflight.config import Change, Config
 from preflight.findings import to_plain
 from preflight.mirror import Settings as MirrorSettings
 from preflight.packages import Environment
+from preflight.scale import Scale
 from preflight.staging import DataFile, Staged
 from preflight.workspace import CHECKOUT, Run, Workspace
 
@@ -18,6 +21,12 @@ PLUGIN = "preflight.axolotl_plugin.KitPlugin"
 
 
 def launch_variables(resolved: Config, files: Sequence[DataFile]) -> dict[str, str]:
+    """What the environment of a training command must say."""
+    entries = sum(len(resolved.values.get(name) or ()) for name in ("datasets", "test_datasets"))
+    return variables_for(resolved, local_rows=entries == sum(bool(file.key) for file in files))
+
+
+def variables_for(resolved: Config, *, local_rows: bool) -> dict[str, str]:
     """Telemetry off unless the user set it; no GPU for a config that wants none; no hub where nothing comes from it; the
     plugin's place where the launch from the current folder would not find it."""
     variables = {} if "AXOLOTL_DO_NOT_TRACK" in os.environ else {"AXOLOTL_DO_NOT_TRACK": "1"}
@@ -25,8 +34,7 @@ def launch_variables(resolved: Config, files: Sequence[DataFile]) -> dict[str, s
         variables["PYTHONPATH"] = str(CHECKOUT)
     if not resolved.needs_gpu:
         variables["CUDA_VISIBLE_DEVICES"] = ""
-    entries = sum(len(resolved.values.get(name) or ()) for name in ("datasets", "test_datasets"))
-    if Path(str(resolved.values.get("base_model"))).is_dir() and entries == sum(bool(file.key) for file in files):
+    if local_rows and Path(str(resolved.values.get("base_model"))).is_dir():
         variables["HF_HUB_OFFLINE"] = "1"
     return variables
 
@@ -62,13 +70,28 @@ def mirror_settings(
     return MirrorSettings(to=to, mount=str(mount) if on_drive else "", experiment=to_plain(dict(experiment)), depends=to_plain(dict(depends)))
 
 
-def launch_command(environment: Environment, path: Path, needs_gpu: bool) -> tuple[str, ...]:
-    """Every flag that accelerate would otherwise guess and warn about. On a CPU its own guess is one thread."""
+def launch_commands(environment: Environment, path: Path, needs_gpu: bool, wanted: Scale | None) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(on which machines, argv) of each command; the last one trains."""
+    launcher = environment.accelerate
+    if wanted:
+        return scale.launch_commands(wanted, Path(_near(launcher)).parent if launcher else None, _near(path))
+    return (("this machine", accelerate_command(environment, path, needs_gpu=needs_gpu)),)
+
+
+def accelerate_command(environment: Environment, path: Path, *, needs_gpu: bool, module: str = "axolotl.cli.train") -> tuple[str, ...]:
+    """Accelerate's launcher on one process, with every flag that it would otherwise guess and warn about. On a CPU its own guess is one
+    thread."""
     flags = {"--num_processes": "1", "--num_machines": "1", "--mixed_precision": "no", "--dynamo_backend": "no"}
     if not needs_gpu:
         flags["--num_cpu_threads_per_process"] = str(os.cpu_count() or 1)
     accelerate = _near(environment.accelerate) if environment.accelerate else "accelerate"
-    return (accelerate, "launch", *itertools.chain(*flags.items()), "-m", "axolotl.cli.train", _near(path))
+    return (accelerate, "launch", *itertools.chain(*flags.items()), "-m", module, _near(path))
+
+
+def preprocess_line(environment: Environment, path: Path) -> str:
+    """The command that tokenises a resolved YAML's rows beforehand, as a line of shell."""
+    axolotl = _near(environment.accelerate.with_name("axolotl")) if environment.accelerate else "axolotl"
+    return shlex.join(["AXOLOTL_DO_NOT_TRACK=1", axolotl, "preprocess", _near(path)])
 
 
 def _near(path: Path) -> str:

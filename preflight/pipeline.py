@@ -3,11 +3,8 @@
 import itertools
 import os
 import tempfile
-import traceback
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from preflight import (
     archives,
@@ -26,6 +23,7 @@ from preflight import (
     mirror,
     packages,
     recovery,
+    scale,
     schema,
     sense,
     setup,
@@ -37,11 +35,10 @@ from preflight import (
 )
 from preflight.config import Change, Config
 from preflight.findings import Finding, Level, Report
+from preflight.judged import Judged
+from preflight.scale import Scale
 from preflight.workspace import check_workspace, find_workspace, probe_writing
 from preflight.yaml_file import read_yaml
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +49,7 @@ class Request:
     overrides: tuple[Change, ...] = ()
     tier: gpu.Tier | None = None  # --gpu: plan for this one, whatever is here
     compare: bool = False  # --gpu all: plan for the expected one, and say what each would take
+    scale: Scale | None = None  # --scale: several GPUs
     workspace: Path | None = None
     data: Path | None = None
     address: str = ""  # of an archive, in the place of `data`
@@ -61,38 +59,10 @@ class Request:
     setup: Path = setup.SETUP
 
 
-class Judged:
-    """The findings so far; a step that crashes becomes one of them, so that the others still run."""
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-
-    def add(self, findings: Sequence[Finding]) -> None:
-        self.findings += findings
-
-    def check(self, check: Callable[P, list[Finding]], *args: P.args, **kwargs: P.kwargs) -> list[Finding]:
-        """Add what the check finds, and return it."""
-        found = self.attempt([], check, *args, **kwargs)
-        self.add(found)
-        return found
-
-    def attempt(self, default: T, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return step(*args, **kwargs)
-        except Exception:  # a fault of the kit: everything expected is a finding already
-            log = Path(tempfile.gettempdir()) / f"preflight-crash-{os.getpid()}.log"
-            with log.open("a", encoding="utf-8") as file:
-                file.write(traceback.format_exc())
-            self.findings.append(
-                Finding(
-                    code="internal.crash",
-                    level="error",
-                    where=f"{step.__module__}.{step.__qualname__}",
-                    message="a fault of the kit; this part was not looked at",
-                    fix=f"report it with {log}",
-                )
-            )
-            return default
+def data_source(text: str) -> tuple[Path | None, str]:
+    """(path, address) of what `--data` names: a folder or an archive here, or the https address of one."""
+    address = text if text.startswith(("http://", "https://")) else ""
+    return (Path(text).absolute() if text and not address else None), address
 
 
 def preflight(request: Request, progress: staging.Progress = lambda what, done, total: None) -> Report:
@@ -116,7 +86,9 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         next((tier for tier in gpu.TIERS if settings and tier.name == settings["compute"]["expected_gpu"]), None) if request.compare else request.tier
     )
     reading = (
-        gpu.GpuReading(gpus=(gpu.planned_gpu(planned),)) if planned else judged.attempt(gpu.GpuReading(reason="not looked at"), gpu.inspect_gpus)
+        gpu.GpuReading(gpus=(gpu.planned_gpu(planned),) * (request.scale.gpus_per_node if request.scale else 1))
+        if planned
+        else judged.attempt(gpu.GpuReading(reason="not looked at"), gpu.inspect_gpus)
     )
     environment = judged.attempt(packages.Environment(accelerate=None), packages.inspect_environment)
     file, found = read_yaml(request.config)
@@ -154,6 +126,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
             judged.check(tiers.check_tier, layer)
             plugins = {"plugins": resolved.values.get("plugins")} if resolved.values.get("plugins") else {}
             judged.check(schema.check_config, replace(resolved, values=plugins | dict(layer.values), file=layer, changes=()), known)
+    if request.scale:
+        resolved = _spread(judged, resolved, request.scale, config.step_size(untiered.values), reading, environment)
     judged.check(setup.check_setup, settings, resolved)
 
     # judge and stage the rows
@@ -200,7 +174,7 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     results = workspace.local(str(resolved.values["output_dir"])) if resolved.values.get("output_dir") else None
     resolved, _ = config.with_changes(resolved, launch.path_changes(resolved, files, staged, run))
     now = tiers.experiment(resolved.values)
-    machine = throughput.name_machine(tier, reading.gpus[0].name if reading.gpus else "", needs_gpu=resolved.needs_gpu)
+    machine = throughput.name_machine(tier, reading.gpus[0].name if reading.gpus else "", resolved.needs_gpu, resolved.values)
     known_by = throughput.depends(resolved.values, machine)
     keeping = launch.mirror_settings(results, settings, workspace, now, known_by)
     shape = judged.attempt(None, sizes.find_shape, str(meant.values.get("base_model") or ""))
@@ -239,6 +213,7 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     if resolved.needs_gpu and reading.gpus:
         judged.check(cost.check_memory, meant, shape, reading.gpus[0].memory_gib)
         judged.check(cost.check_interval, meant, steps, pace)
+        judged.check(cost.check_preparing, meant, counted, launch.preprocess_line(environment, run.config))
         judged.check(cost.check_examples, meant, steps)
     offers: tuple[comparison.Offer, ...] = ()
     if request.compare:
@@ -254,6 +229,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         )
 
     # write
+    if request.scale:
+        judged.check(scale.check_shared, request.scale, run.folder)
     report = replace(
         report,
         findings=tuple(judged.findings),
@@ -269,9 +246,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     if not report.ok:
         return report
     if not finished:
-        report = replace(
-            report, environment=launch.launch_variables(resolved, files), command=launch.launch_command(environment, run.config, resolved.needs_gpu)
-        )
+        commands = launch.launch_commands(environment, run.config, resolved.needs_gpu, request.scale)
+        report = replace(report, environment=launch.launch_variables(resolved, files), commands=commands, command=commands[-1][1])
     if request.plan_only or (finished and run.config.exists()):
         return report
     try:
@@ -281,5 +257,23 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         message = f"the resolved YAML can't be written: {error.strerror}"
         fix = "free some space, or give another folder: --workspace DIR"
         failed = Finding(code="workspace.not-writable", level="error", where=str(run.config), message=message, fix=fix)
-        return replace(report, findings=(*report.findings, failed), command=())
+        return replace(report, findings=(*report.findings, failed), command=(), commands=())
     return replace(report, written=not finished)
+
+
+def _spread(
+    judged: Judged, resolved: config.Config, wanted: Scale, step: int, reading: gpu.GpuReading, environment: packages.Environment
+) -> config.Config:
+    """The config with the engine's overlay on top, and the user's step of so many sequences shared out."""
+    overlay, found = scale.read_overlay(wanted.engine)
+    judged.add(found)
+    judged.check(scale.check_step, resolved, wanted, step)
+    judged.check(scale.check_device, resolved, wanted)
+    judged.check(scale.check_engine, wanted, environment.installed)
+    judged.check(scale.check_gpus, wanted, reading.gpus)
+    judged.check(scale.check_nccl, os.environ, scale.network_interfaces(), wanted)
+    judged.check(scale.check_host_memory, wanted, scale.host_memory_gib())
+    if overlay is None:
+        return resolved
+    judged.check(scale.check_overlay, overlay)
+    return config.with_changes(resolved, scale.scale_changes(resolved, overlay, wanted, step))[0]

@@ -49,7 +49,14 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
     console.print()
     console.print(_verdict(report))
     text = "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
-    return text + (f"\n{report.launch_line}\n" if report.written else "")
+    return text + ("\n" + _commands(report) if report.written else "")
+
+
+def _commands(report: Report) -> str:
+    """What to type, each command in one line; on which machine only where there is more than one."""
+    if report.commands[0][0] == "this machine" and len(report.commands) == 1:
+        return report.launch_line + "\n"
+    return "\n".join(f"on {where}:\n{report.as_line(command)}\n" for where, command in report.commands)
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -208,7 +215,7 @@ def _offers(offers: Sequence[Mapping[str, Any]]) -> Table:
 def _beside(setup: Mapping[str, Any]) -> str:
     low, high = setup["compute"]["gcp_usd_per_run"] if setup else (0, 0)
     return (
-        f"An A100 of Google Cloud: ${low} to {high} a run, by the user's plan. Times are measured on an H200 (2026-11-24) and scaled from it for the others."
+        f"An A100 of Google Cloud: ${low} to {high} a run, by the user's plan. Times are measured on an H200 and an H100 (2026-11-24 and 25), and scaled from them for the others."
         if setup
         else ""
     )

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.config import STEP_KEYS, sequence_len, step_size
+from preflight.config import STEP_KEYS, sequence_len, step_size, world_size
 from preflight.gpu import Tier
 from preflight.mirror import RECORDS
+from preflight.scale import engine_of
 from preflight.sizes import MISTRAL_7B, ModelShape, linear_parameters
 from preflight.tiers import TIER_KEYS
 
@@ -36,7 +37,10 @@ MATMUL_S, OTHER_S = 0.359, 0.247
 CHECKPOINTING = 1.45  # a step with gradient checkpointing takes that much longer (the same run)
 REFERENCE_TFLOPS, REFERENCE_TB_S = 680.0, 4.8
 REFERENCE_TOKENS = 4 * 2_048
-MEASURED_TIERS = {"h200": (0.93, 1.08)}  # low and high of what was seen, over the model of it here
+# low and high of what was seen on a card, over the model of it here, and when
+MEASURED_TIERS = {"h200": (0.93, 1.08, "2026-11-24"), "h100": (0.87, 0.98, "2026-11-25")}
+# a step on 2 H100s over half of one's (2026-11-25, docs/scaling.md)
+SHARED_OUT = {"ddp": 1.34, "fsdp2": 3.1}
 SCALED = (0.85, 1.4)  # of a step's time on a card that nobody measured: an estimate
 SEEN = (0.95, 1.07)  # of the mean of a run on this very machine; p10 to p90 of a run's steps spans about 10%
 EVALUATED = 0.45  # of a training step's time for as many tokens: no backward pass, no optimizer (an estimate)
@@ -85,10 +89,12 @@ def depends(values: Mapping[str, Any], machine: str) -> dict[str, Any]:
     return {"machine": machine} | {key: values[key] for key in sorted(DEPENDS) if values.get(key) is not None}
 
 
-def name_machine(tier: Tier | None, gpu_name: str, *, needs_gpu: bool) -> str:
-    """The GPU's tier, or its own name where no tier names it; the CPU's for a config that needs no GPU."""
+def name_machine(tier: Tier | None, gpu_name: str, needs_gpu: bool, values: Mapping[str, Any]) -> str:
+    """The GPU's tier, or its own name where no tier names it, how many share a step and by which engine; the CPU's for a config that
+    needs no GPU."""
     if needs_gpu:
-        return tier.name if tier else gpu_name
+        name, count = tier.name if tier else gpu_name, world_size(values)
+        return f"{count} x {name}, {engine_of(values)}" if count > 1 else name
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -136,7 +142,7 @@ def _seen(record: Record, values: Mapping[str, Any]) -> Pace:
 
     a_batch = record.evaluation_batch
     if a_batch is None:
-        a_batch = record.step * EVALUATED * float(values.get("eval_batch_size") or 1) / step_size(values)
+        a_batch = record.step * EVALUATED * float(values.get("eval_batch_size") or 1) / _on_each(values)
     return Pace(
         step=span(record.step),
         evaluation_batch=span(a_batch),
@@ -147,25 +153,39 @@ def _seen(record: Record, values: Mapping[str, Any]) -> Pace:
     )
 
 
+def _on_each(values: Mapping[str, Any]) -> int:
+    """Sequences of a step that one GPU computes."""
+    return step_size(values) // world_size(values)
+
+
 def known_name(record: Record) -> str:
     """The machine of a record."""
     return str(record.depends.get("machine", "this machine"))
 
 
 def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pace:
-    tokens = step_size(values) * sequence_len(values)
+    tokens = _on_each(values) * sequence_len(values)
     parts = MATMUL_S * REFERENCE_TFLOPS / tier.sustained_tflops + OTHER_S * REFERENCE_TB_S / tier.bandwidth_tb_s
     size = linear_parameters(shape) / linear_parameters(MISTRAL_7B)
     step = parts * tokens / REFERENCE_TOKENS * size * (CHECKPOINTING if values.get("gradient_checkpointing") else 1)
-    low, high = MEASURED_TIERS.get(tier.name, SCALED)
+    low, high, date = MEASURED_TIERS.get(tier.name, (*SCALED, ""))
     if not values.get("sample_packing"):
         low /= 2  # rows fill only a part of the tokens that this counts: padded to the longest of their batch
-    a_batch = step * EVALUATED * float(values.get("eval_batch_size") or 1) / step_size(values)
+    a_batch = step * EVALUATED * float(values.get("eval_batch_size") or 1) / _on_each(values)
     note = (
-        "measured on an H200, 2026-11-24"
-        if tier.name in MEASURED_TIERS
+        f"measured on an {tier.title.removeprefix('NVIDIA ')}, {date}"
+        if date
         else "scaled from an H200 measured 2026-11-24, by matrix rate and memory bandwidth"
     )
+    if (gpus := world_size(values)) > 1:
+        engine = engine_of(values)
+        longer = SHARED_OUT.get(engine)
+        low, high = low * (longer or 1) if gpus == 2 else low, high * (longer or max(SHARED_OUT.values()))
+        note += (
+            f"; shared out by {engine} as 2 H100s were seen to, 2026-11-25"
+            if longer and gpus == 2
+            else "; the lower bound is perfect scaling, which nobody measured"
+        )
     return Pace(
         step=Span(low=step * low, high=step * high),
         evaluation_batch=Span(low=a_batch * low, high=a_batch * high),

@@ -6,6 +6,7 @@ from typing import Any
 
 from preflight.config import CONFIGS, STEP_KEYS, Change, Config, step_size
 from preflight.findings import Finding
+from preflight.scale import SCALE_KEYS, checkpoint_format
 from preflight.yaml_file import YamlFile, read_yaml
 
 # How a step is computed, not what is learnt: all that a GPU tier may change, and what a resumed run may change too
@@ -96,9 +97,12 @@ def experiment(values: Mapping[str, Any]) -> dict[str, Any]:
     Local paths are left out, since the same rows lie elsewhere on another machine: the name of the prepared rows' folder,
     a hash of the rows themselves, stands for them.
     """
-    kept = {key: value for key, value in values.items() if key not in TIER_KEYS | KEEPING_KEYS | {*STEP_KEYS, "dataset_prepared_path"}}
+    passed_over = TIER_KEYS | KEEPING_KEYS | SCALE_KEYS | {*STEP_KEYS, "dataset_prepared_path"}
+    kept = {key: value for key, value in values.items() if key not in passed_over}
     for key in ("datasets", "test_datasets"):
         kept[key] = [{k: v for k, v in entry.items() if k != "path"} for entry in kept.get(key) or ()]
     kept["rows in a step"] = step_size(values)
+    if engine := checkpoint_format(values):
+        kept["format of the checkpoints"] = engine
     kept["sha256 of the rows"] = Path(str(values.get("dataset_prepared_path"))).name
     return kept

@@ -58,7 +58,7 @@ def main():
 
         return generate()
 
-    def validate(values, capability=None):
+    def validate(values, capability=None, gpus=1):
         """What Axolotl makes of a config on a GPU of this compute capability, and its error or ''."""
         machine = {}
         if capability:
@@ -67,7 +67,7 @@ def main():
                     "bf16": capability >= 80,
                     "fp8": capability >= 89,
                     "tf32": capability >= 80,
-                    "n_gpu": 1,
+                    "n_gpu": gpus,
                     "n_node": 1,
                     "compute_capability": f"sm_{capability}",
                 },

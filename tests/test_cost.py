@@ -5,11 +5,13 @@ import pytest
 import yaml
 
 from preflight.config import CONFIGS, Change, Config, parse_override, step_size, with_changes
-from preflight.cost import check_examples, check_interval, check_memory, evaluation_interval, expect, memory_gib
+from preflight.cost import check_examples, check_interval, check_memory, check_preparing, evaluation_interval, expect, memory_gib
 from preflight.estimate import Steps
+from preflight.examples import Counted
 from preflight.gpu import TIERS
 from preflight.sizes import MISTRAL_7B, find_shape
 from preflight.throughput import Pace, Record, Span, depends, find_pace, read_records, write_record
+from preflight.tokens import Lengths, Measured
 from preflight.yaml_file import read_yaml
 from tests.conftest import CHECKOUT
 
@@ -122,6 +124,16 @@ def test_a_disconnect_that_costs_over_half_an_hour_is_said_with_its_mend():
     assert "--set save_steps=1000 --set eval_steps=1000" in finding.fix
     assert check_interval(config(), steps(saves=(500, 1_000)), PACE) == []
     assert check_interval(config(), None, PACE) == check_interval(config(), steps(), None) == check_interval(config(), steps(saves=()), PACE) == []
+
+
+def test_rows_that_take_long_to_tokenise_name_the_command_that_does_it_before():
+    def rows(tokens):
+        return Counted(train=(Lengths(path=CHECKOUT, rows=1, measured=(Measured(tokens, tokens, (tokens,)),)),))
+
+    (finding,) = check_preparing(config(), rows(100_000_000), "axolotl preprocess x.yaml")
+    assert "about 7 minutes" in finding.message
+    assert finding.fix.endswith("axolotl preprocess x.yaml")
+    assert check_preparing(config(), rows(3_600_000), "") == check_preparing(config(device="cpu"), rows(10**9), "") == []
 
 
 @pytest.mark.parametrize("examples", [1.0, 5.0, 80.0, 300.0])
