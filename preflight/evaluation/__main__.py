@@ -4,18 +4,23 @@ import argparse
 import json
 import logging
 import os
+import shlex
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from preflight import checkpoints, config, launch
-from preflight.evaluation import answers, result
+from preflight import checkpoints, config, launch, packages
+from preflight.evaluation import answers, losses, result
 from preflight.rows import shape_of
 from preflight.setup import read_setup
-from preflight.workspace import find_workspace
+from preflight.workspace import CHECKOUT, Run, find_workspace
 from preflight.yaml_file import read_yaml
 
 EXIT_INTERRUPTED = 130
@@ -30,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML that was given to preflight")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
     parser.add_argument("--questions", type=int, default=50, metavar="N", help="how many test rows to ask (default 50)")
+    parser.add_argument("--test-loss", action="store_true", help="the loss on validation and test rows instead, by Axolotl's own evaluation")
     args = parser.parse_args(argv)
     logging.disable(logging.WARNING)  # torch and torchao warn about extensions that no part of this needs
     try:
@@ -56,11 +62,13 @@ def _evaluate(args: argparse.Namespace) -> int:
         )
         return 1
 
+    if args.test_loss:
+        return _test_loss(config.Config(file=file, values=file.values), run, str(settings["data"]["test_file"]))
     measured = result.read_result(run)
     if measured is None or measured.questions > args.questions:
         asked = None
         entry = config.lookup(file.values, "datasets.0") or {}
-        test = Path(str(entry.get("path"))).with_name(str(settings["data"]["test_file"]))
+        test = _test_rows(file.values, str(settings["data"]["test_file"]))
         shape = shape_of(entry)
         questions = answers.read_questions(test, shape, args.questions) if shape and test.is_file() else []
         if questions:
@@ -71,6 +79,37 @@ def _evaluate(args: argparse.Namespace) -> int:
         measured = result.summarise(asked, state, run.outputs)
         launch.write_whole(run.folder / result.FILE, result.as_text(measured))
     _show(measured, run.outputs, args.config)
+    return 0
+
+
+def _test_rows(values: Mapping[str, Any], name: str) -> Path:
+    """The test rows, which lie beside the training rows."""
+    return Path(str(config.lookup(values, "datasets.0.path"))).with_name(name)
+
+
+def _test_loss(resolved: config.Config, run: Run, name: str) -> int:
+    test = _test_rows(resolved.values, name)
+    environment = packages.inspect_environment()
+    if not test.is_file() or environment.accelerate is None:
+        problem = (
+            "there is no training environment: scripts/setup.sh" if test.is_file() else f"{test} is not there, so nothing was held back to test on"
+        )
+        print(f"no loss on test rows: {problem}", file=sys.stderr)
+        return 1
+    path = run.folder / losses.FOLDER / "config.yaml"
+    launch.write_whole(path, yaml.safe_dump(losses.evaluation_values(resolved.values, run, test), sort_keys=False))
+    command = launch.accelerate_command(environment, path, needs_gpu=resolved.needs_gpu, module="axolotl.cli.evaluate")
+    variables = launch.variables_for(resolved, local_rows=True)
+    print(f"Axolotl evaluates {test.name} and the validation rows: {shlex.join(command)}", flush=True)
+    log = run.folder / losses.FOLDER / "evaluation.log"
+    with log.open("w", encoding="utf-8") as file, Console(stderr=True).status("evaluating"):
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(CHECKOUT)} | variables, stdout=file, stderr=subprocess.STDOUT, check=False)
+    try:
+        validation, tested = losses.read_losses(run)
+    except (OSError, ValueError):
+        print(f"Axolotl's evaluation ended with exit code {done.returncode} and no loss; its output is in {log}", file=sys.stderr)
+        return 1
+    print(f"\nloss          validation rows {validation:.3f}, test rows {tested:.3f}, never trained on and never chosen by")
     return 0
 
 
