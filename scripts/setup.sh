@@ -3,7 +3,7 @@
 #   scripts/setup.sh          for training
 #   scripts/setup.sh --dev    for the tests and linters as well
 # Does nothing where that is done already; can be run again after a failure at any point.
-# VENV=DIR puts it elsewhere, PYTHON=... chooses the Python (3.11 to 3.13).
+# VENV=DIR puts it elsewhere, PYTHON=... chooses the Python (3.11 to 3.13). Uses uv where that is on the PATH; INSTALLER=pip does not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
@@ -15,6 +15,11 @@ case "${1:-}" in
     --dev) requirements+=(-r requirements-dev.txt); stamp=$venv/.installed-dev ;;
     *) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
 esac
+
+# a notebook's kernel hands these down; they are meant for its own packages
+unset PYTHONPATH UV_SYSTEM_PYTHON UV_CONSTRAINT UV_BUILD_CONSTRAINT
+uv=
+[[ ${INSTALLER:-} == pip ]] || uv=$(command -v uv || true)
 
 is() { # is PYTHON FIRST LAST: a Python of a version from FIRST to LAST
     "$1" -c "import sys; sys.exit(not ($2) <= sys.version_info[:2] <= ($3))" 2>/dev/null
@@ -32,8 +37,10 @@ find_python() { # 3.13 only where nothing else is there: a package has to be bui
     return 2
 }
 
-install() { # install PIP_ARGUMENTS: pip with its output in the log, and a line now and then of what it is at
-    env -u PYTHONPATH "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off "$@" -c constraints.txt >>"$log" 2>&1 &
+install() { # install PIP_ARGUMENTS: pip or uv with its output in the log, and a line now and then of what it is at
+    local by=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off)
+    [[ -z $uv ]] || by=("$uv" pip install --python "$venv/bin/python")
+    "${by[@]}" "$@" -c constraints.txt >>"$log" 2>&1 &
     pip=$!
     trap 'kill "$pip" 2>/dev/null; echo; echo "setup: interrupted; the same command goes on"; exit 130' INT TERM
     while kill -0 "$pip" 2>/dev/null; do
@@ -62,11 +69,16 @@ if [[ -x $venv/bin/python && -e $stamp && $(<"$stamp") == "$wanted" ]]; then
 fi
 
 if ! is "$venv/bin/python" "3, 11" "3, 13" || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-    python=$(find_python)
-    echo "setup: making $venv with $("$python" -V)"
-    if ! "$python" -m venv "$venv"; then
-        echo "setup: $python can't make environments (on Debian and Ubuntu: apt install python3-venv)" >&2
-        exit 1
+    if [[ -n $uv ]]; then # fetches a Python of its own where there is none
+        echo "setup: making $venv with uv"
+        "$uv" venv --quiet --seed --allow-existing --python "${PYTHON:->=3.11,<3.13}" "$venv"
+    else
+        python=$(find_python)
+        echo "setup: making $venv with $("$python" -V)"
+        if ! "$python" -m venv "$venv"; then
+            echo "setup: $python can't make environments (on Debian and Ubuntu: apt install python3-venv)" >&2
+            exit 1
+        fi
     fi
 fi
 

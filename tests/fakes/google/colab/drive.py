@@ -13,6 +13,9 @@ def mount(mountpoint, force_remount=False):
     if "FAKE_DRIVE" not in os.environ:
         raise AttributeError("'NoneType' object has no attribute 'kernel'")
     point = Path(mountpoint)
+    if point.is_mount():
+        print(f"Drive already mounted at {point}; to attempt to forcibly remount, call drive.mount({str(point)!r}, force_remount=True).")
+        return
     point.mkdir(parents=True, exist_ok=True)
     if any(point.iterdir()):
         raise ValueError("Mountpoint must not already contain files")
