@@ -46,10 +46,14 @@ def main() -> None:
         shutil.copy(rows[1], rows[1].with_name("test_postgres.jsonl"))
         arguments = ["axolotl_configs/mistral_qlora.yaml", "--data", str(args.work), "--set", f"base_model={model}"]
     arguments += [part for override in args.overrides for part in ("--set", override)]
+    with tempfile.TemporaryDirectory() as folder:  # a run as short as this one would never save by the plan's 500 steps
+        steps = preflight([*arguments, "--plan-only", "--set", "save_steps=1", "--set", "eval_steps=1"], Path(folder))["plan"]["steps"]
+    if steps <= 1_000:
+        arguments += [part for key in ("save_steps", "eval_steps") for part in ("--set", f"{key}={max(1, steps // 3)}")]
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder) / "first", Path(folder) / "second"
-        cut = ["--set", f"max_steps={args.first}", "--set", f"save_steps={args.first}", "--set", f"eval_steps={args.first}"]
+        cut = ["--set", f"max_steps={args.first}", "--set", f"save_steps={args.first // 2}", "--set", f"eval_steps={args.first // 2}"]
         before = preflight([*arguments, *cut], first)
         launch(before)
         untold = preflight([*arguments, "--plan-only"], second)["plan"]

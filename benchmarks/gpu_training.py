@@ -97,9 +97,8 @@ def main() -> None:
             if result:
                 results.append(result)
                 print(shown(result, bound), flush=True)
-    args.out.write_text(
-        json.dumps({"gpu": found.gpus[0].name, "date": time.strftime("%Y-%m-%d"), "matmul": rate, "results": [vars(r) for r in results]})
-    )
+                known = {"gpu": found.gpus[0].name, "date": time.strftime("%Y-%m-%d"), "matmul": rate, "results": [vars(r) for r in results]}
+                args.out.write_text(json.dumps(known))
     print("\n" + table(results, bound))
 
 

@@ -1,0 +1,73 @@
+"""Does packing learn what padding learns? The smoke run both ways, with three seeds each, and one judge of them all.
+
+    python benchmarks/packing_losses.py            on any machine: about 8 minutes on 2 cores
+
+Both see the same rows for as many epochs, about 10 rows a step. The judge is the mean loss of a token of the validation rows, each row by
+itself, computed here with transformers and peft: neither run's own evaluation.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+from estimate import CHECKOUT, launch, preflight
+
+PADDED = {
+    "sample_packing": "false",
+    "eval_sample_packing": "false",
+    "multipack_real_batches": "false",
+    "pad_to_sequence_len": "false",
+    "sdpa_varlen": "false",
+    "micro_batch_size": "2",
+    "gradient_accumulation_steps": "5",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2])
+    args = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
+    found: dict[str, list[float]] = {"packed": [], "padded": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in args.seeds:
+            for name, changes in (("packed", {}), ("padded", PADDED)):
+                workspace = Path(folder) / f"{name}-{seed}"
+                settings = [part for key, value in (changes | {"seed": seed}).items() for part in ("--set", f"{key}={value}")]
+                report = preflight(["axolotl_configs/smoke.yaml", *settings], workspace)
+                launch(report)
+                found[name].append(loss(Path(report["config_path"]).parent / "outputs"))
+                steps, tokens = report["plan"]["steps"], report["plan"]["tokens"]
+                print(f"seed {seed:<4} {name}: {steps} steps, {tokens:,} tokens, validation loss {found[name][-1]:.4f}", flush=True)
+    spread = max(max(losses) - min(losses) for losses in found.values())
+    means = {name: sum(losses) / len(losses) for name, losses in found.items()}
+    print(
+        f"mean {means['packed']:.4f} packed, {means['padded']:.4f} padded: {abs(means['packed'] - means['padded']):.4f} apart; seeds spread {spread:.4f}"
+    )
+
+
+def loss(adapter: Path) -> float:
+    """Mean loss of a token of the validation rows."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(CHECKOUT / "sample_data/smoke_base", dtype=torch.float32), adapter).eval()
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for line in (CHECKOUT / "sample_data/val_postgres.jsonl").read_text().splitlines():
+            ids = tokenizer(json.loads(line)["text"] + tokenizer.eos_token, return_tensors="pt")["input_ids"]
+            mean = float(model(input_ids=ids, labels=ids).loss)
+            assert math.isfinite(mean)
+            total, count = total + mean * (ids.shape[1] - 1), count + ids.shape[1] - 1
+    return total / count
+
+
+if __name__ == "__main__":
+    main()
