@@ -3,7 +3,7 @@ CONFIG ?= axolotl_configs/smoke.yaml
 ARGS ?=
 export VENV ?= .venv
 
-.PHONY: help train test check soak format setup smoke-base sample-data schema
+.PHONY: help train test check soak pictures format setup smoke-base sample-data schema
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,9 @@ soak: setup ## every fault that a rented machine has, on real training runs: hal
 
 setup: ## the environment with the linters and test tools
 	@scripts/setup.sh --dev
+
+pictures: setup ## rebuild docs/pictures from real runs; needs Chromium
+	AXOLOTL_DO_NOT_TRACK=1 $(VENV)/bin/python scripts/make_pictures.py
 
 format: ## write the code as the linters want it
 	$(VENV)/bin/ruff check --fix .

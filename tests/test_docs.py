@@ -9,7 +9,7 @@ from preflight.config import CONFIGS, lookup
 from preflight.gpu import TIERS
 from tests.conftest import CHECKOUT
 
-GUIDE = (CHECKOUT / "docs/config.md").read_text()
+GUIDE = (CHECKOUT / "docs/configuration.md").read_text()
 ROWS = re.findall(r"^\| (\S.*?) \| (.+?) \| `(\S+)` \| (\S+\.yaml) \|$", GUIDE, re.M)
 
 

@@ -1,0 +1,130 @@
+"""Rebuild docs/pictures from real runs: `make pictures`. Needs Chromium on the PATH (Debian: apt install chromium); about 3 minutes.
+
+The terminal pictures are what preflight prints; the curves are TensorBoard's own page of a smoke run; bars are drawn from the report's
+histogram and from the table of docs/benchmarks.md.
+"""
+
+import html
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PICTURES = CHECKOUT / "docs/pictures"
+BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync", "--hide-scrollbars"]
+SAVES = ["--set", "save_steps=25", "--set", "eval_steps=25"]
+STYLE = "body{font:15px sans-serif;margin:24px;background:#fff;color:#222}h1{font-size:17px}td{padding:2px 10px 2px 0;white-space:nowrap}"
+STYLE += "div.bar{background:#3b73b9;height:18px}div.kit{background:#d1742c}"
+
+
+def main() -> int:
+    """Every picture; return the exit code."""
+    if BROWSER is None:
+        sys.stderr.write("pictures: no Chromium on the PATH (Debian: apt install chromium)\n")
+        return 1
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        terminal(work, "report", ["--gpu", "l4", "--data", "sample_data", *SAVES])
+        terminal(work, "gpus", ["--gpu", "all", "--data", "sample_data", *SAVES], after="The whole run", until="warning")
+        lengths(work)
+        benchmarks(work)
+        curves(work)
+    return 0
+
+
+def preflight(arguments: list[str], work: Path) -> str:
+    command = [sys.executable, "-m", "preflight", *arguments, "--workspace", str(work / "workspace")]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, env=os.environ | {"COLUMNS": "110"}).stdout
+
+
+def terminal(work: Path, name: str, arguments: list[str], after: str = "", until: str = "") -> None:
+    """What preflight prints, or a part of it, in a terminal's colours."""
+    shown = ["python -m preflight " + " ".join(arguments), ""]
+    lines = preflight(arguments, work).replace(str(work / "workspace"), "workspace").replace(str(CHECKOUT), ".").splitlines()
+    if after:
+        first = next(i for i, line in enumerate(lines) if after in line)
+        last = next((i for i, line in enumerate(lines) if i > first and line.startswith(until)), len(lines))
+        lines = lines[first:last]
+    text = Text("\n".join([*shown, *lines]).rstrip())
+    text.highlight_regex(r"(?m)^(error|warning|ok|info)\b.*$", "bold yellow")
+    text.highlight_regex(
+        r"(?m)^(subscription|project|plan|Drive|disk|workspace|GPU|data|tokens a row|rows by tokens|tokenizer|step|run|memory|time|cost|checkpoints|results|SQL answers) ",
+        "bold cyan",
+    )
+    text.highlight_regex(r"(?m)^What changes.*$|^The whole run.*$|^No error\.|cheapest|fastest", "bold green")
+    console = Console(record=True, width=112, file=io.StringIO())
+    console.print(text)
+    svg = console.export_svg(title="preflight")
+    height = round(float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)[1]))  # type: ignore[index]
+    (work / f"{name}.html").write_text(f"<body style='margin:0'>{svg}</body>", encoding="utf-8")
+    photograph((work / f"{name}.html").as_uri(), name, 1390, height + 12)
+
+
+def lengths(work: Path) -> None:
+    """How many rows have how many tokens, by the report's own histogram."""
+    report = json.loads(preflight(["axolotl_configs/smoke.yaml", "--plan-only", "--json"], work))
+    files = [file for rows in report["data"]["folders"] for file in rows["files"] if file.get("histogram")]
+    bars = [(f"{file['name']}, up to {most:,} tokens", count, "") for file in files for most, count in file["histogram"] if count]
+    draw(work, "lengths", "Rows of the sample data by their length in tokens", bars)
+
+
+def benchmarks(work: Path) -> None:
+    """Tokens a second, as the first table of docs/benchmarks.md has them."""
+    rows = re.findall(r"^\| (.+?) \| ([\d,]+) \| [\d.]+ \| \d+% \|", (CHECKOUT / "docs/benchmarks.md").read_text(encoding="utf-8"), re.M)
+    bars = [(re.sub(r"[*`]", "", name), int(speed.replace(",", "")), "kit" if "kit's" in name else "") for name, speed in rows]
+    draw(work, "benchmarks", "Real tokens a second, Mistral-7B's shape on one H100", bars)
+
+
+def draw(work: Path, name: str, title: str, bars: list[tuple[str, int, str]]) -> None:
+    most = max(value for _, value, _ in bars)
+    rows = "".join(
+        f"<tr><td>{html.escape(label)}<td><div class='bar {kind}' style='width:{420 * value / most:.0f}px'></div><td>{value:,}"
+        for label, value, kind in bars
+    )
+    (work / f"{name}.html").write_text(f"<style>{STYLE}</style><h1>{title}</h1><table>{rows}</table>", encoding="utf-8")
+    photograph((work / f"{name}.html").as_uri(), name, 1050, 90 + 25 * len(bars))
+
+
+def curves(work: Path) -> None:
+    """TensorBoard's page of a smoke run, which is trained for it."""
+    from preflight import tensorboard
+
+    workspace = work / "smoke"
+    command = [sys.executable, "-m", "preflight", "axolotl_configs/smoke.yaml", "--workspace", str(workspace), "--json"]
+    report = json.loads(subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout)
+    subprocess.run(report["command"], cwd=CHECKOUT, env=os.environ | report["environment"], check=True, capture_output=True)
+    outputs = workspace / "runs/smoke/outputs"
+    board, problem = tensorboard.start(outputs)
+    if board is None:
+        raise SystemExit(f"pictures: TensorBoard does not run: {problem}")
+    try:
+        time.sleep(5)  # it reads the events
+        photograph(
+            f"http://localhost:{board.port}/?darkMode=false#timeseries", "tensorboard", 1300, 900, ["--virtual-time-budget=20000", "--timeout=25000"]
+        )
+    finally:
+        tensorboard.stop(outputs)
+
+
+def photograph(address: str, name: str, width: int, height: int, also: list[str] | None = None) -> None:
+    with tempfile.TemporaryDirectory() as profile:
+        command = [str(BROWSER), *QUIET, *(also or []), f"--user-data-dir={profile}", f"--window-size={width},{height}"]
+        subprocess.run([*command, f"--screenshot={PICTURES / name}.png", address], check=True, capture_output=True, timeout=120)
+    sys.stderr.write(f"{PICTURES.relative_to(CHECKOUT) / name}.png\n")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(CHECKOUT))
+    raise SystemExit(main())
