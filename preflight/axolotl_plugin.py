@@ -31,6 +31,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
     def __init__(self) -> None:
         super().__init__()
         self.mirror: Mirror | None = None
+        self.stopwatch: Stopwatch | None = None
 
     def register(self, cfg: Any) -> None:
         """Before Axolotl patches the attention."""
@@ -64,12 +65,15 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         if settings is None:  # a YAML that was written for another machine, or by hand
             return []
         self.mirror = Mirror(Path(cfg.output_dir), settings.experiment)
-        return [Stopwatch(Path(cfg.output_dir), settings.depends), self.mirror]
+        self.stopwatch = Stopwatch(Path(cfg.output_dir), settings.depends)
+        return [self.stopwatch, self.mirror]
 
     def post_train_unload(self, cfg: Any) -> None:
         """Everything is saved by now, the final adapter too."""
         if self.mirror:
             self.mirror.finish()
+        if self.stopwatch:
+            self.stopwatch.finish()
 
 
 def share_packing() -> None:
@@ -116,12 +120,15 @@ class Stopwatch(TrainerCallback):  # type: ignore[misc]  # transformers is not t
         self.batches: list[float] = []
         self.saves: list[float] = []
         self.start = self.last = self.evaluated = 0.0
+        self.ended = 0.0
+        self.end: float | None = None
+        self.state: Any = None
         self.counted = 0  # batches of the evaluation under way
         self.plain = False  # nothing but a step since `last`
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """All that came before a step: imports, the model, the rows."""
-        self.start = time.time() - psutil.Process().create_time()
+        """All that came before a step: the launcher, imports, the model, the rows."""
+        self.start = time.time() - launched()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """The GPU may lag behind, by as much at each step."""
@@ -151,7 +158,14 @@ class Stopwatch(TrainerCallback):  # type: ignore[misc]  # transformers is not t
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """A run may end without a save."""
+        self.ended, self.state = time.perf_counter(), state
         self._record(state)
+
+    def finish(self) -> None:
+        """All that comes after a step is done. The next mirror takes this last word to Drive."""
+        if self.ended:
+            self.end = time.perf_counter() - self.ended
+            self._record(self.state)
 
     def _record(self, state: Any) -> None:
         steps = self.steps[WARMING:]
@@ -165,11 +179,20 @@ class Stopwatch(TrainerCallback):  # type: ignore[misc]  # transformers is not t
             evaluation_batch=statistics.mean(self.batches) if self.batches else None,
             save=statistics.mean(self.saves) if self.saves else None,
             start=self.start,
+            end=self.end,
         )
         try:
             throughput.write_record(self.outputs, record)
         except OSError as error:
             LOG.warning("the pace of this run can't be recorded: %s", error)
+
+
+def launched() -> float:
+    """When the command of this run was started, in seconds since the epoch: a launcher takes seconds of its own."""
+    process = psutil.Process()
+    parent = process.parent()
+    by_launcher = parent is not None and any(name in part for part in parent.cmdline() for name in ("accelerate", "torchrun"))
+    return float(parent.create_time() if parent is not None and by_launcher else process.create_time())
 
 
 class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not typed

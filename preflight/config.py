@@ -88,6 +88,21 @@ def with_changes(config: Config, changes: Iterable[Change]) -> tuple[Config, lis
     return Config(file=config.file, values=values, changes=(*kept, *applied)), findings
 
 
+def check_layer(layer: YamlFile, allowed: frozenset[str], may: str) -> list[Finding]:
+    """`config.not-for-a-tier` for each key of a layer that is not `allowed` there; `may` says what the layer is for."""
+    return [
+        Finding(
+            code="config.not-for-a-tier",
+            level="error",
+            where=layer.where(str(key)),
+            message=f"{key}: {may}, not what is learnt, so that a run can go on on another GPU",
+            fix="set it in the config itself",
+        )
+        for key in layer.values
+        if key not in allowed
+    ]
+
+
 def step_size(values: Mapping[str, Any]) -> int:
     """Sequences in one optimizer step: micro_batch_size x gradient_accumulation_steps x GPUs (Axolotl's default is 1 for each)."""
     micro, accumulation = (whole_number(values.get(key), 1) for key in STEP_KEYS)

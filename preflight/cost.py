@@ -40,10 +40,11 @@ def expect(values: Mapping[str, Any], steps: Steps, done: int, pace: Pace, setti
     evaluate_every = evaluation_interval(values, steps.steps)
     rate, subscription = settings["compute"]["compute_units_per_hour"].get(tier), settings["subscription"]
     saves = sum(step > done for step in steps.saves)
-    batches = (left // evaluate_every) * (steps.eval_batches or 0) if evaluate_every else 0
+    evaluations = left // evaluate_every + (not done) if evaluate_every else 0  # one before the first step, which a resumed run has had
+    batches = evaluations * (steps.eval_batches or 0)
 
     def hours(end: str) -> float:
-        parts = ((pace.step, left), (pace.evaluation_batch, batches), (pace.save, saves), (pace.start, 1))
+        parts = ((pace.step, left), (pace.evaluation_batch, batches), (pace.save, saves), (pace.start, 1), (pace.end, 1))
         return float(sum(getattr(span, end) * count for span, count in parts)) / 3600
 
     span = Span(low=hours("low"), high=hours("high"))

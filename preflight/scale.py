@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.config import CONFIGS, STEP_KEYS, Change, Config, whole_number
+from preflight.config import CONFIGS, STEP_KEYS, Change, Config, check_layer, whole_number
 from preflight.findings import Finding
 from preflight.gpu import Gpu
 from preflight.yaml_file import YamlFile, read_yaml
@@ -101,17 +101,7 @@ def check_step(config: Config, scale: Scale, step: int) -> list[Finding]:
 
 def check_overlay(overlay: YamlFile) -> list[Finding]:
     """`config.not-for-a-tier` for each key of an overlay that would change what is learnt."""
-    return [
-        Finding(
-            code="config.not-for-a-tier",
-            level="error",
-            where=overlay.where(str(key)),
-            message=f"{key}: an overlay of scale/ may change how the work is shared out, not what is learnt",
-            fix="set it in the config itself",
-        )
-        for key in overlay.values
-        if key not in SCALE_KEYS
-    ]
+    return check_layer(overlay, SCALE_KEYS, "an overlay of scale/ may change how the work is shared out")
 
 
 def check_device(config: Config, scale: Scale) -> list[Finding]:

@@ -45,6 +45,7 @@ SCALED = (0.85, 1.4)  # of a step's time on a card that nobody measured: an esti
 SEEN = (0.95, 1.07)  # of the mean of a run on this very machine; p10 to p90 of a run's steps spans about 10%
 EVALUATED = 0.45  # of a training step's time for as many tokens: no backward pass, no optimizer (an estimate)
 START_S = (120.0, 600.0)  # install, download of 14.5 GB, load, tokenise: an estimate for Colab; 45 s with the model on disk (H200, 2026-11-24)
+END_S = (5.0, 60.0)  # the final adapter and its copy to Drive: an estimate
 SAVE_S = (2.0, 10.0)  # half a GB to a local disk: an estimate
 
 
@@ -69,6 +70,7 @@ class Pace:
     start: Span
     source: str
     note: str
+    end: Span = Span(low=0, high=0)  # from the last step to the prompt: the final adapter, the last copy to Drive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ class Record:
     evaluation_batch: float | None = None
     save: float | None = None
     start: float | None = None
+    end: float | None = None
 
 
 def depends(values: Mapping[str, Any], machine: str) -> dict[str, Any]:
@@ -148,6 +151,7 @@ def _seen(record: Record, values: Mapping[str, Any]) -> Pace:
         evaluation_batch=span(a_batch),
         save=span(record.save) if record.save is not None else Span(low=SAVE_S[0], high=SAVE_S[1]),
         start=span(record.start) if record.start is not None else Span(low=START_S[0], high=START_S[1]),
+        end=span(record.end) if record.end is not None else Span(low=END_S[0], high=END_S[1]),
         source="measured",
         note=f"measured on {known_name(record)} over {record.steps:,} steps, {record.date}",
     )
@@ -191,6 +195,7 @@ def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pac
         evaluation_batch=Span(low=a_batch * low, high=a_batch * high),
         save=Span(low=SAVE_S[0], high=SAVE_S[1]),
         start=Span(low=START_S[0], high=START_S[1]),
+        end=Span(low=END_S[0], high=END_S[1]),
         source="table",
         note=note,
     )

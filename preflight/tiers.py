@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from preflight.config import CONFIGS, STEP_KEYS, Change, Config, step_size
+from preflight.config import CONFIGS, STEP_KEYS, Change, Config, check_layer, step_size
 from preflight.findings import Finding
 from preflight.scale import SCALE_KEYS, checkpoint_format
 from preflight.yaml_file import YamlFile, read_yaml
@@ -65,17 +65,7 @@ def read_tier(name: str) -> tuple[YamlFile | None, list[Finding]]:
 
 def check_tier(tier: YamlFile) -> list[Finding]:
     """`config.not-for-a-tier` for each key of a tier file that would change what is learnt."""
-    return [
-        Finding(
-            code="config.not-for-a-tier",
-            level="error",
-            where=tier.where(str(key)),
-            message=f"{key}: a tier may change how a step is computed, not what is learnt, so that a run can go on on another GPU",
-            fix="set it in the config itself",
-        )
-        for key in tier.values
-        if key not in TIER_KEYS
-    ]
+    return check_layer(tier, TIER_KEYS, "a tier may change how a step is computed")
 
 
 def tier_changes(config: Config, tier: YamlFile, overrides: Sequence[Change]) -> list[Change]:

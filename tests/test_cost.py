@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -47,22 +48,30 @@ def mended(config, finding):
 
 
 def test_hours_units_and_money_are_those_of_the_parts():
-    """900 steps of 2 s, 9 evaluations of 7 batches of 3 s, a save of 11 s and a start of 600 s, at 5.4 units an hour and 58.99 / 600 dollars a unit."""
+    """900 steps of 2 s, 9 evaluations of 7 batches of 3 s, a save of 11 s, a start of 600 s and an end of 40 s, at 5.4 units an hour and 58.99 / 600 dollars a unit."""
     pace = Pace(
         step=Span(low=2, high=2),
         evaluation_batch=Span(low=3, high=3),
         save=Span(low=11, high=11),
         start=Span(low=600, high=600),
+        end=Span(low=40, high=40),
         source="measured",
         note="",
     )
     taken = expect({"eval_steps": 100}, steps(saves=(1_000,), evaluated=7), 100, pace, SETTINGS, "a100-40gb")
-    hours = (900 * 2 + 9 * 7 * 3 + 11 + 600) / 3600
+    hours = (900 * 2 + 9 * 7 * 3 + 11 + 600 + 40) / 3600
     assert taken.steps_left == 900
     assert taken.hours.low == taken.hours.high == pytest.approx(hours)
     assert taken.compute_units.high == pytest.approx(5.4 * hours)
     assert taken.usd.high == pytest.approx(5.4 * hours * 58.99 / 600)
     assert taken.runs_a_month.low == pytest.approx(600 / (5.4 * hours))
+
+
+def test_a_run_that_begins_is_evaluated_once_before_its_first_step():
+    """Axolotl does it, for a loss of the base; a resumed run does not."""
+    pace = replace(PACE, step=Span(low=0, high=0), evaluation_batch=Span(low=36, high=36))
+    hours = [expect({"eval_steps": 500}, steps(evaluated=1), done, pace, SETTINGS, "l4").hours.low for done in (0, 500)]
+    assert hours == [pytest.approx(3 * 36 / 3600), pytest.approx(36 / 3600)]
 
 
 def test_a_run_that_goes_on_counts_what_is_left():
