@@ -118,42 +118,41 @@ class Stopwatch(TrainerCallback):  # type: ignore[misc]  # transformers is not t
         self.outputs, self.depends = outputs, depends
         self.steps: list[float] = []
         self.batches: list[float] = []
-        self.saves: list[float] = []
-        self.start = self.last = self.evaluated = 0.0
-        self.ended = 0.0
+        self.saves: list[float] = []  # each with the step that follows it
+        self.start = self.last = self.ended = 0.0
         self.end: float | None = None
         self.state: Any = None
         self.counted = 0  # batches of the evaluation under way
-        self.plain = False  # nothing but a step since `last`
+        self.plain = self.saved = False  # nothing but a step since `last`; a save since then
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """All that came before a step: the launcher, imports, the model, the rows."""
         self.start = time.time() - launched()
+        self.last = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """The GPU may lag behind, by as much at each step."""
         now = time.perf_counter()
         if self.plain:
             self.steps.append(now - self.last)
-        self.last, self.plain = now, True
+        elif self.saved:
+            self.saves.append(now - self.last)
+        self.last, self.plain, self.saved = now, True, False
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """A batch of an evaluation."""
-        if not self.counted:
-            self.evaluated = time.perf_counter()
         self.counted += 1
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """Its first batch is left out: it warms up."""
-        self.plain, now = False, time.perf_counter()
-        if self.counted > 1:
-            self.batches.append((now - self.evaluated) / (self.counted - 1))
-        self.counted, self.last = 0, now
+        """Whatever an evaluation takes is shared out among its batches."""
+        now = time.perf_counter()
+        if self.counted:
+            self.batches.append((now - self.last) / self.counted)
+        self.counted, self.last, self.plain = 0, now, False
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """A save comes after the step, or after the evaluation, of its step."""
-        self.saves.append(time.perf_counter() - self.last)
-        self.plain = False
+        """Other callbacks still have work with it, which counts as well: the next step tells how much."""
+        self.plain, self.saved = False, True
         self._record(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
@@ -171,13 +170,14 @@ class Stopwatch(TrainerCallback):  # type: ignore[misc]  # transformers is not t
         steps = self.steps[WARMING:]
         if not state.is_world_process_zero or not steps or not self.depends:
             return
+        step = statistics.mean(steps)
         record = throughput.Record(
             depends=self.depends,
             date=f"{datetime.now():%Y-%m-%d}",
             steps=len(steps),
-            step=statistics.mean(steps),
+            step=step,
             evaluation_batch=statistics.mean(self.batches) if self.batches else None,
-            save=statistics.mean(self.saves) if self.saves else None,
+            save=max(0.0, statistics.mean(self.saves) - step) if self.saves else None,
             start=self.start,
             end=self.end,
         )
