@@ -73,11 +73,16 @@ def terminal(work: Path, name: str, arguments: list[str], after: str = "", until
 
 
 def lengths(work: Path) -> None:
-    """How many rows have how many tokens, by the report's own histogram."""
-    report = json.loads(preflight(["axolotl_configs/smoke.yaml", "--plan-only", "--json"], work))
-    files = [file for rows in report["data"]["folders"] for file in rows["files"] if file.get("histogram")]
-    bars = [(f"{file['name']}, up to {most:,} tokens", count, "") for file in files for most, count in file["histogram"] if count]
-    draw(work, "lengths", "Rows of the sample data by their length in tokens", bars)
+    """How many rows have how many tokens, by the report's own histogram, of rows as long as the plan's."""
+    from benchmarks.rows import write_rows
+
+    rows = work / "rows"
+    rows.mkdir()
+    write_rows(rows, 8_234)
+    report = json.loads(preflight(["--gpu", "l4", "--data", str(rows), "--json"], work))
+    histogram = next(file["histogram"] for rows in report["data"]["folders"] for file in rows["files"] if file["name"].startswith("train"))
+    bars = [(f"up to {most:,} tokens", count, "") for most, count in histogram if count]
+    draw(work, "lengths", "8,234 rows as long as the plan's, by their tokens (sequence_len is 2,048)", bars)
 
 
 def benchmarks(work: Path) -> None:
@@ -94,7 +99,7 @@ def draw(work: Path, name: str, title: str, bars: list[tuple[str, int, str]]) ->
         for label, value, kind in bars
     )
     (work / f"{name}.html").write_text(f"<style>{STYLE}</style><h1>{title}</h1><table>{rows}</table>", encoding="utf-8")
-    photograph((work / f"{name}.html").as_uri(), name, 1050, 90 + 25 * len(bars))
+    photograph((work / f"{name}.html").as_uri(), name, 1050, 180 + 26 * len(bars))
 
 
 def curves(work: Path) -> None:
