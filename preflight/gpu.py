@@ -22,6 +22,7 @@ class GpuReading:
 
     gpus: tuple[Gpu, ...] = ()
     reason: str = ""
+    cuda: tuple[int, int] | None = None  # the newest CUDA that the driver can run, as nvidia-smi shows it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +151,12 @@ def inspect_gpus() -> GpuReading:
             )
             for handle in handles
         )
+        cuda = divmod(pynvml.nvmlSystemGetCudaDriverVersion_v2() // 10, 100)
     except pynvml.NVMLError as error:
         return GpuReading(reason=f"the NVIDIA driver answers with an error: {error}")
     finally:
         pynvml.nvmlShutdown()
-    return GpuReading(gpus=gpus, reason="" if gpus else "the driver lists no GPU")
+    return GpuReading(gpus=gpus, reason="" if gpus else "the driver lists no GPU", cuda=cuda)
 
 
 def planned_gpu(tier: Tier) -> Gpu:
@@ -199,6 +201,18 @@ def check_gpu(reading: GpuReading, tier: Tier | None, *, needs_gpu: bool) -> lis
         message = f"no tier names this GPU ({seen}); the settings of {tier.title} are used, which asks for no more than it has"
         fix = f"to tune it, copy axolotl_configs/tiers/{tier.name}.yaml and add a line to TIERS in preflight/gpu.py"
     return [Finding(code="gpu.unknown", level="warning", where=gpu.name, message=message, fix=fix)]
+
+
+def check_driver(reading: GpuReading, installed: frozenset[str]) -> list[Finding]:
+    """`gpu.old-driver` where the installed torch is built for a newer CUDA than the driver runs: it would see no GPU at all."""
+    built = {int(name[-2:]) for name in installed if re.search(r"^nvidia-.*-cu\d\d$", name)}
+    if reading.cuda is None or not reading.gpus or not built or max(built) <= reading.cuda[0]:
+        return []
+    message = (
+        f"torch is built for CUDA {max(built)}, and this machine's driver runs up to CUDA {reading.cuda[0]}.{reading.cuda[1]}: torch would see no GPU"
+    )
+    fix = f"a newer driver; or a torch of the versions in requirements.txt that is built for CUDA {reading.cuda[0]} (uv pip install --torch-backend=auto torch)"
+    return [Finding(code="gpu.old-driver", level="error", where=reading.gpus[0].name, message=message, fix=fix)]
 
 
 def check_expected(tier: Tier | None, expected: str, units_per_hour: Mapping[str, float]) -> list[Finding]:

@@ -113,6 +113,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     judged.check(schema.check_deprecated, resolved, known)
     tier = gpu.tier_of(reading.gpus[0]) or gpu.nearest_tier(reading.gpus[0]) if reading.gpus and resolved.needs_gpu else None
     judged.check(gpu.check_gpu, reading, tier, needs_gpu=resolved.needs_gpu)
+    if resolved.needs_gpu:
+        judged.check(gpu.check_driver, reading, environment.installed)
     judged.check(gpu.check_expected, tier, settings["compute"]["expected_gpu"], settings["compute"]["compute_units_per_hour"])
     untiered = resolved
     tier_name = tier.name if tier else "" if resolved.needs_gpu else gpu.CPU

@@ -117,7 +117,11 @@ def curves(work: Path) -> None:
     try:
         time.sleep(5)  # it reads the events
         photograph(
-            f"http://localhost:{board.port}/?darkMode=false#timeseries", "tensorboard", 1300, 900, ["--virtual-time-budget=20000", "--timeout=25000"]
+            f"http://localhost:{board.port}/?darkMode=false&tagFilter=loss#timeseries",
+            "tensorboard",
+            1300,
+            900,
+            ["--virtual-time-budget=20000", "--timeout=25000"],
         )
     finally:
         tensorboard.stop(outputs)

@@ -21,6 +21,10 @@ def nvmlShutdown():  # noqa: N802
     pass
 
 
+def nvmlSystemGetCudaDriverVersion_v2():  # noqa: N802
+    return int(os.environ.get("FAKE_CUDA", "13000"))
+
+
 def nvmlDeviceGetCount():  # noqa: N802
     return len(GPUS)
 
