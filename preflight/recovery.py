@@ -19,7 +19,7 @@ def mirror_leftovers(run: Run, progress: mirror.Report) -> list[Finding]:
         return []
     try:
         with mirror.alone(run.outputs, wait=False) as free:
-            brought = [name for name in mirror.mirror(run.outputs, settings, progress) if not name.startswith(mirror.EVENTS)] if free else []
+            brought = [name for name in mirror.mirror(run.outputs, settings, progress) if not mirror.is_small(name)] if free else []
     except OSError as error:
         message = f"what an earlier session left is not on Drive yet: {error.strerror or error} (Errno {error.errno})"
         fix = f"when Drive is back: python -m preflight.mirror {run.outputs}"

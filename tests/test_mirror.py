@@ -63,6 +63,17 @@ def test_what_is_finished_is_copied_and_nothing_else(tmp_path):
     assert names(to) == ["adapter_model.safetensors", "checkpoint-50", "manifest.json", "runs"]
 
 
+def test_a_record_that_changed_is_copied_though_it_is_as_long(tmp_path):
+    outputs, to = tmp_path / "outputs", tmp_path / "to"
+    checkpoint(outputs, 50)
+    settings = Settings(to=str(to), experiment=EXPERIMENT)
+    for content in ("[1]", "[2]"):
+        (outputs / mirror.RECORDS).write_text(content)
+        assert mirror.RECORDS in mirror.mirror(outputs, settings)
+        assert (to / mirror.RECORDS).read_text() == content
+    assert mirror.mirror(outputs, settings) == []
+
+
 def test_the_newest_two_and_the_best_are_kept_and_nothing_goes_before_a_newer_is_there(tmp_path):
     outputs, to = tmp_path / "outputs", tmp_path / "to"
     settings = Settings(to=str(to), experiment=EXPERIMENT)

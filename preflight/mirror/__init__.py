@@ -99,7 +99,7 @@ def unmirrored(outputs: Path, to: Path) -> list[str]:
     checkpoints = [(path.name, held) for path in checkpoints_in(outputs)[:KEPT] if (held := manifest.read(path))]
     final = [(FINAL, held)] if (held := manifest.read(outputs)) else []
     names = [name for name, held in checkpoints + final if manifest.read(to / name) != held]
-    return names + [str(path) for path in _small(outputs) if _size(to / path) != _size(outputs / path)]
+    return names + [str(path) for path in _small(outputs) if not _same(outputs / path, to / path)]
 
 
 def mirror(outputs: Path, settings: Settings, report: Report = silent) -> list[str]:
@@ -220,6 +220,11 @@ def _copy_aside(source: Path, target: Path) -> None:
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _same(path: Path, copy: Path) -> bool:
+    """Whether a small file is there already. Event files only ever grow; of a record the bytes count."""
+    return _size(path) == _size(copy) and (path.name != RECORDS or path.read_bytes() == copy.read_bytes())
 
 
 def _size(path: Path) -> int:
