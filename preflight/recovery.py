@@ -84,7 +84,7 @@ def restore(run: Run, settings: Settings, mirrored: Sequence[Checkpoint], progre
         if final and used and final.step == used.step and manifest.read(run.outputs) is None:
             mirror.bring(to, run.outputs, FINAL, progress)
             findings.append(_restored(to, "the final adapter"))
-        mirror.restore_events(to, run.outputs)
+        mirror.restore_small(to, run.outputs)
     except mirror.DamagedError as error:
         message = f"{error.filename} is not whole: {error.strerror}"
         findings.append(Finding(code="checkpoint.corrupt", level="warning", where=str(error.filename), message=message, fix="nothing to do"))

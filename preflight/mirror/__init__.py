@@ -124,8 +124,8 @@ def mirror(outputs: Path, settings: Settings, report: Report = silent) -> list[s
     return brought
 
 
-def restore_events(source: Path, outputs: Path) -> None:
-    """The event files of earlier sessions that are not here, so that the curves go on. Raises OSError."""
+def restore_small(source: Path, outputs: Path) -> None:
+    """The event files and the record of earlier sessions that are not here, so that the curves go on and the pace is known. Raises OSError."""
     for path in _small(source):
         if not (outputs / path).exists():
             _copy_aside(source / path, outputs / path)
