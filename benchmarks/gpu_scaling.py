@@ -23,7 +23,7 @@ from typing import Any
 from estimate import launch, preflight
 
 from preflight.gpu import inspect_gpus
-from preflight.mirror import RECORDS
+from preflight.manifest import RECORDS
 
 
 @dataclass(frozen=True, kw_only=True)

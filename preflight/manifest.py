@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "manifest.json"
+RECORDS = "throughput.json"  # seconds that steps took, beside the checkpoints: it changes when all else is done
 CHUNK = 1 << 20
 
 
@@ -24,9 +25,9 @@ class Manifest:
 
 
 def describe(folder: Path, *, step: int, max_steps: int, best_step: int, experiment: Mapping[str, Any]) -> Manifest:
-    """A manifest of the files in `folder`, without subfolders and logs, which go on being written. Raises OSError."""
+    """A manifest of the files in `folder`, without subfolders, and without logs and records, which go on being written. Raises OSError."""
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".log" and not path.name.startswith("."))
-    files = {path.name: sha256(path) for path in paths if path.name != NAME}
+    files = {path.name: sha256(path) for path in paths if path.name not in (NAME, RECORDS)}
     return Manifest(step=step, max_steps=max_steps, best_step=best_step, files=files, experiment=experiment)
 
 

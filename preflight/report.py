@@ -54,7 +54,7 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
 
 def _commands(report: Report) -> str:
     """What to type, each command in one line; on which machine only where there is more than one."""
-    if report.commands[0][0] == "this machine" and len(report.commands) == 1:
+    if len(report.commands) <= 1 and all(where == "this machine" for where, _ in report.commands):
         return report.launch_line + "\n"
     return "\n".join(f"on {where}:\n{report.as_line(command)}\n" for where, command in report.commands)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from preflight.config import STEP_KEYS, sequence_len, step_size, world_size
 from preflight.gpu import Tier
-from preflight.mirror import RECORDS
+from preflight.manifest import RECORDS
 from preflight.scale import engine_of
 from preflight.sizes import MISTRAL_7B, ModelShape, linear_parameters
 from preflight.tiers import TIER_KEYS

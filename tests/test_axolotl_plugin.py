@@ -70,12 +70,12 @@ def test_a_stopwatch_leaves_out_what_is_no_plain_step(tmp_path, monkeypatch):
 def test_a_real_run_leaves_its_pace_here_and_on_drive(smoke):
     """The next preflight of the same config on the same machine goes by it."""
     here = smoke.folder / "outputs"
-    (record,) = read_records([here])
+    (record,) = [one for one in read_records([here]) if one.depends["micro_batch_size"] == 2]  # the fixture runs another split as well
     assert record.steps > 50
     assert 0 < record.evaluation_batch < record.step
     assert record.start > 0
     pace = find_pace({}, [record], record.depends, None, None)
     assert pace.source == "measured"
     drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
-    assert [one.step for one in read_records([drive])] == [record.step]
+    assert record.step in [one.step for one in read_records([drive])]
     assert record.end > 0

@@ -68,9 +68,9 @@ def test_a_record_that_changed_is_copied_though_it_is_as_long(tmp_path):
     checkpoint(outputs, 50)
     settings = Settings(to=str(to), experiment=EXPERIMENT)
     for content in ("[1]", "[2]"):
-        (outputs / mirror.RECORDS).write_text(content)
-        assert mirror.RECORDS in mirror.mirror(outputs, settings)
-        assert (to / mirror.RECORDS).read_text() == content
+        (outputs / manifest.RECORDS).write_text(content)
+        assert manifest.RECORDS in mirror.mirror(outputs, settings)
+        assert (to / manifest.RECORDS).read_text() == content
     assert mirror.mirror(outputs, settings) == []
 
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from preflight import manifest
-from preflight.manifest import Manifest
+from preflight.manifest import RECORDS, Manifest
 
 SETTINGS = "mirror.json"  # beside the outputs: what preflight tells the plugin
 FINAL = "."  # the name of the final adapter, whose files lie among the outputs themselves
 KEPT = 2  # newest checkpoints on Drive; the best one is kept as well
 EVENTS = "runs"  # the folder of TensorBoard's event files
-RECORDS = "throughput.json"  # seconds that steps took, beside the checkpoints
 
 Report = Callable[[str, int, int], None]  # what is under way, bytes done, bytes in all
 
