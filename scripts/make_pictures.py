@@ -117,7 +117,7 @@ def curves(work: Path) -> None:
     try:
         time.sleep(5)  # it reads the events
         photograph(
-            f"http://localhost:{board.port}/?darkMode=false&tagFilter=loss#timeseries",
+            f"http://localhost:{board.port}/?darkMode=false#timeseries",
             "tensorboard",
             1300,
             900,
