@@ -109,6 +109,11 @@ def step_size(values: Mapping[str, Any]) -> int:
     return micro * accumulation * world_size(values)
 
 
+def sequences_on_each(values: Mapping[str, Any]) -> int:
+    """Sequences of a step that one GPU computes."""
+    return step_size(values) // world_size(values)
+
+
 def world_size(values: Mapping[str, Any]) -> int:
     """GPUs that share a step, which `--scale` writes down. Axolotl itself counts the processes that were launched."""
     return whole_number(values.get("world_size"), 1)

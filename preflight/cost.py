@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from preflight.config import STEP_KEYS, Config, sequence_len, step_size, whole_number, world_size
+from preflight.config import STEP_KEYS, Config, sequence_len, sequences_on_each, step_size, whole_number, world_size
 from preflight.estimate import Steps
 from preflight.examples import Counted
 from preflight.findings import Finding
@@ -85,7 +85,7 @@ def check_memory(config: Config, shape: ModelShape | None, memory: float | None)
     need = memory_gib(config.values, shape)
     if need is None or memory is None or need <= NEARLY * memory:
         return []
-    product = step_size(config.values) // world_size(config.values)
+    product = sequences_on_each(config.values)
     splits = [
         values
         for checkpointing in dict.fromkeys([bool(config.values.get("gradient_checkpointing")), True])

@@ -98,7 +98,8 @@ class Session:
     def push(self, name: str) -> None:
         """The adapter to the hub as `owner/name`, private; nothing where `name` is empty. HF_TOKEN has to be one that may write."""
         if name:
-            stream(self._beside("hf"), "upload", name, str(self._outputs()), ".", "--private", "--exclude", "checkpoint-*/*", "runs/*", "*.log")
+            left_out = [f"--exclude={pattern}" for pattern in ("checkpoint-*/*", "runs/*", "*.log")]
+            stream(self._beside("hf"), "upload", name, str(self._outputs()), ".", "--private", *left_out)
 
     def hand_back(self, sure: bool) -> None:
         """Give the machine back, so that it takes no more units. What is on Drive stays; its own disk is gone."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.config import STEP_KEYS, sequence_len, step_size, world_size
+from preflight.config import STEP_KEYS, sequence_len, sequences_on_each, world_size
 from preflight.gpu import Tier
 from preflight.manifest import RECORDS
 from preflight.scale import engine_of
@@ -145,7 +145,7 @@ def _seen(record: Record, values: Mapping[str, Any]) -> Pace:
 
     a_batch = record.evaluation_batch
     if a_batch is None:
-        a_batch = record.step * EVALUATED * float(values.get("eval_batch_size") or 1) / _on_each(values)
+        a_batch = record.step * EVALUATED * float(values.get("eval_batch_size") or 1) / sequences_on_each(values)
     return Pace(
         step=span(record.step),
         evaluation_batch=span(a_batch),
@@ -157,25 +157,20 @@ def _seen(record: Record, values: Mapping[str, Any]) -> Pace:
     )
 
 
-def _on_each(values: Mapping[str, Any]) -> int:
-    """Sequences of a step that one GPU computes."""
-    return step_size(values) // world_size(values)
-
-
 def known_name(record: Record) -> str:
     """The machine of a record."""
     return str(record.depends.get("machine", "this machine"))
 
 
 def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pace:
-    tokens = _on_each(values) * sequence_len(values)
+    tokens = sequences_on_each(values) * sequence_len(values)
     parts = MATMUL_S * REFERENCE_TFLOPS / tier.sustained_tflops + OTHER_S * REFERENCE_TB_S / tier.bandwidth_tb_s
     size = linear_parameters(shape) / linear_parameters(MISTRAL_7B)
     step = parts * tokens / REFERENCE_TOKENS * size * (CHECKPOINTING if values.get("gradient_checkpointing") else 1)
     low, high, date = MEASURED_TIERS.get(tier.name, (*SCALED, ""))
     if not values.get("sample_packing"):
         low /= 2  # rows fill only a part of the tokens that this counts: padded to the longest of their batch
-    a_batch = step * EVALUATED * float(values.get("eval_batch_size") or 1) / _on_each(values)
+    a_batch = step * EVALUATED * float(values.get("eval_batch_size") or 1) / sequences_on_each(values)
     note = (
         f"measured on an {tier.title.removeprefix('NVIDIA ')}, {date}"
         if date

@@ -15,6 +15,7 @@ from jupyter_client import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from preflight import notebook
 from preflight.archives import pack
 from tests.conftest import CHECKOUT, fresh_copy
 from tests.drive import can_mount
@@ -219,6 +220,22 @@ def test_what_is_wrong_stops_at_its_cell_and_says_how_to_mend_it(machine, settin
     assert "Traceback" not in said[fails]
     after = list(said)[list(said).index(fails) + 1 :]
     assert all(said[cell] == "" for cell in after), "a cell ran after the one that failed"
+
+
+def test_the_command_that_pushes_is_one_that_the_hubs_own_takes(tmp_path, monkeypatch):
+    """Against a hub that is not there: it gets as far as asking it, where a wrong option would end in usage."""
+    asked = []
+    monkeypatch.setattr(notebook, "stream", lambda *command: asked.append(command))
+    (tmp_path / "runs/smoke/outputs").mkdir(parents=True)
+    session = notebook.Session(config="axolotl_configs/smoke.yaml", root=str(tmp_path))
+    session.push("")
+    assert asked == []
+    session.push("owner/name")
+    env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_x"}
+    done = subprocess.run(asked[0], capture_output=True, text=True, env=env)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Usage" not in done.stderr
+    assert "--private" in asked[0]
 
 
 def test_the_notebook_is_thin_explained_and_without_outputs():

@@ -1,11 +1,11 @@
 """The loss on validation and test rows, by Axolotl's own evaluation of a trained adapter."""
 
 import csv
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from preflight import manifest
 from preflight.workspace import Run
 
 FOLDER = "evaluation"  # below the run: the YAML that is evaluated, and what Axolotl writes
@@ -20,13 +20,13 @@ def evaluation_values(values: Mapping[str, Any], run: Run, test: Path) -> dict[s
     """
     kept = {key: value for key, value in values.items() if not key.startswith(TRAINING_ONLY)}
     entries = list(values.get("test_datasets") or values["datasets"])
-    content = hashlib.sha256(test.read_bytes()).hexdigest()[:16]
+    _, content = manifest.sha256(test)
     return kept | {
         "datasets": [{key: value for key, value in entry.items() if key not in ("shards", "shards_idx")} for entry in entries],
         "test_datasets": [dict(entries[0]) | {"path": str(test)}],
         "lora_model_dir": str(run.outputs),
         "output_dir": str(run.folder / FOLDER),
-        "dataset_prepared_path": str(run.prepared / f"{FOLDER}-{content}"),
+        "dataset_prepared_path": str(run.prepared / f"{FOLDER}-{content[:16]}"),
         "eval_strategy": "no",
         "eval_steps": None,
     }
