@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import torch
+from accelerate import PartialState
 from axolotl.integrations.base import BasePlugin
 from bitsandbytes.nn import Linear4bit
 from transformers import TrainerCallback, set_seed
@@ -212,25 +213,27 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
         self.process = subprocess.Popen([sys.executable, "-m", "preflight.mirror", str(self.outputs), "--watch"], stdin=subprocess.PIPE)
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """The checkpoint of this step is complete: say what is in it."""
+        """The checkpoint of this step is complete once every process has written its part: say what is in it."""
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            self._describe(self.outputs / f"checkpoint-{state.global_step}")
+            self._describe(self.outputs / f"checkpoint-{state.global_step}", subfolders=True)
 
     def finish(self) -> None:
         """Describe the final adapter and wait until all is mirrored, or the mirror gives up."""
         if self.process is None:
             return
         if self.state.global_step >= self.state.max_steps:
-            self._describe(self.outputs)
+            self._describe(self.outputs, subfolders=False)
         if self.process.stdin:
             self.process.stdin.close()
         self.process.wait()
 
-    def _describe(self, folder: Path) -> None:
+    def _describe(self, folder: Path, *, subfolders: bool) -> None:
         state = self.state
         try:
             found = manifest.describe(
                 folder,
+                subfolders=subfolders,
                 step=state.global_step,
                 max_steps=state.max_steps,
                 best_step=state.best_global_step or 0,

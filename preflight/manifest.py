@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 NAME = "manifest.json"
@@ -24,10 +24,12 @@ class Manifest:
     experiment: Mapping[str, Any] = field(default_factory=dict)  # tiers.experiment of the config: who may go on from here
 
 
-def describe(folder: Path, *, step: int, max_steps: int, best_step: int, experiment: Mapping[str, Any]) -> Manifest:
-    """A manifest of the files in `folder`, without subfolders, and without logs and records, which go on being written. Raises OSError."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".log" and not path.name.startswith("."))
-    files = {path.name: sha256(path) for path in paths if path.name not in (NAME, RECORDS)}
+def describe(folder: Path, *, subfolders: bool, step: int, max_steps: int, best_step: int, experiment: Mapping[str, Any]) -> Manifest:
+    """A manifest of the files in `folder`, without logs and records, which go on being written. DeepSpeed keeps the optimizer of a
+    checkpoint in a subfolder; those of the outputs are checkpoints of their own. Raises OSError."""
+    found = folder.rglob("*") if subfolders else folder.iterdir()
+    paths = sorted(path for path in found if path.is_file() and path.suffix != ".log" and not path.name.startswith("."))
+    files = {path.relative_to(folder).as_posix(): sha256(path) for path in paths if path.name not in (NAME, RECORDS)}
     return Manifest(step=step, max_steps=max_steps, best_step=best_step, files=files, experiment=experiment)
 
 
@@ -46,6 +48,8 @@ def read(folder: Path) -> Manifest | None:
     try:
         values = json.loads((folder / NAME).read_text(encoding="utf-8"))
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in values.pop("files").items()}
+        if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files):
+            return None  # no manifest of ours names files elsewhere, where copying it would write them
         return Manifest(files=files, **values)
     except FileNotFoundError:
         return None

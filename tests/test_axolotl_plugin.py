@@ -1,10 +1,14 @@
 """What the plugin does inside training, on the real Axolotl."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from preflight import manifest, mirror
 from preflight.axolotl_plugin import Stopwatch, once_a_batch
 from preflight.throughput import find_pace, read_records
 from tests.conftest import CHECKOUT
@@ -79,3 +83,17 @@ def test_a_real_run_leaves_its_pace_here_and_on_drive(smoke):
     drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
     assert record.step in [one.step for one in read_records([drive])]
     assert record.end > 0
+
+
+def test_a_checkpoint_is_described_when_every_process_has_written_its_part(tmp_path):
+    """Two processes of torchrun, the second late, each with a file in the subfolder that DeepSpeed makes."""
+    mirror.write_settings(tmp_path, mirror.Settings(to=str(tmp_path / "to"), experiment={}))
+    outputs = tmp_path / "outputs"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", CHECKOUT / "tests/two_ranks.py", outputs]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    parts = ["global_step10/rank_0.pt", "global_step10/rank_1.pt"]
+    assert sorted(manifest.read(outputs / "checkpoint-10").files) == parts
+    copied = tmp_path / "to/checkpoint-10"
+    assert sorted(manifest.read(copied).files) == parts
+    assert (copied / parts[1]).read_text() == "optimizer"

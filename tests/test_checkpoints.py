@@ -28,13 +28,13 @@ def checkpoint(outputs, step, last=100, described=True):
     (folder / "adapter_config.json").write_text('{"r": 16}')
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": last}))
     if described:
-        manifest.write(folder, manifest.describe(folder, step=step, max_steps=last, best_step=0, experiment={"lora_r": 16}))
+        manifest.write(folder, manifest.describe(folder, subfolders=True, step=step, max_steps=last, best_step=0, experiment={"lora_r": 16}))
     return folder
 
 
 def final(outputs, step, last=100):
     save_file({"lora_A": numpy.zeros((4, 8), "float32")}, outputs / "adapter_model.safetensors")
-    manifest.write(outputs, manifest.describe(outputs, step=step, max_steps=last, best_step=0, experiment={}))
+    manifest.write(outputs, manifest.describe(outputs, subfolders=False, step=step, max_steps=last, best_step=0, experiment={}))
 
 
 def cut(path):

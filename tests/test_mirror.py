@@ -30,14 +30,14 @@ def checkpoint(outputs, step, last=400, best=0, size=4):
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "adapter_config.json"):
         (folder / name).write_text(f"{name} of step {step}")
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": last}))
-    manifest.write(folder, manifest.describe(folder, step=step, max_steps=last, best_step=best, experiment=EXPERIMENT))
+    manifest.write(folder, manifest.describe(folder, subfolders=True, step=step, max_steps=last, best_step=best, experiment=EXPERIMENT))
     return folder
 
 
 def final(outputs, step=400):
     save_file({"lora_A": numpy.full((4, 8), -step, "float32")}, outputs / "adapter_model.safetensors")
     (outputs / "debug.log").write_text("grows")
-    manifest.write(outputs, manifest.describe(outputs, step=step, max_steps=400, best_step=0, experiment=EXPERIMENT))
+    manifest.write(outputs, manifest.describe(outputs, subfolders=False, step=step, max_steps=400, best_step=0, experiment=EXPERIMENT))
 
 
 def names(folder):
@@ -322,3 +322,29 @@ def test_everything_comes_back_from_drive_alone(tmp_path):
         mirror.bring(to, outputs, name)
     assert tree(outputs) == {name: content for name, content in before.items() if name != "debug.log"}
     assert [one.problem for one in inspect_checkpoints(outputs)] == ["", ""]
+
+
+def test_parts_of_a_checkpoint_in_subfolders_go_to_drive_and_back(tmp_path):
+    """DeepSpeed keeps the optimizer's state in one."""
+    outputs, to = tmp_path / "outputs", tmp_path / "to"
+    folder = checkpoint(outputs, 50)
+    (folder / "global_step50").mkdir()
+    part = folder / "global_step50/rank_0_optim_states.pt"
+    part.write_text("of rank 0")
+    manifest.write(folder, manifest.describe(folder, subfolders=True, step=50, max_steps=400, best_step=0, experiment=EXPERIMENT))
+    mirror.mirror(outputs, Settings(to=str(to), experiment=EXPERIMENT))
+    before = tree(folder)
+    shutil.rmtree(outputs)
+    mirror.bring(to, outputs, "checkpoint-50")
+    assert tree(folder) == before
+    part.write_text("of rank 1")
+    assert "rank_0_optim_states.pt have changed" in inspect_checkpoints(outputs)[0].problem
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/outside", "in/../../outside"])
+def test_a_manifest_that_names_files_elsewhere_is_none(tmp_path, name):
+    folder = checkpoint(tmp_path, 50)
+    written = json.loads((folder / manifest.NAME).read_text())
+    written["files"][name] = [1, "0" * 64]
+    (folder / manifest.NAME).write_text(json.dumps(written))
+    assert manifest.read(folder) is None

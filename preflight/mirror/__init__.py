@@ -185,6 +185,7 @@ def _copy_verified(source: Path, target: Path, held: Manifest, report: Report) -
         report(f"copying {source.name}", done, total)
 
     for name, expected in held.files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         if manifest.copy(source / name, target / name, count) != expected:
             raise DamagedError(errno.EIO, f"{name} is not what it was when it was saved", str(source))
         if manifest.sha256(target / name) != expected:
