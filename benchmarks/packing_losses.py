@@ -1,6 +1,7 @@
 """Does packing learn what padding learns? The smoke run both ways, with three seeds each, and one judge of them all.
 
     python benchmarks/packing_losses.py            on any machine: about 8 minutes on 2 cores
+    python benchmarks/packing_losses.py --gpu      on a CUDA machine, packed as the h100 tier packs: varlen attention in bf16, LoRA kernels, Liger
 
 Both see the same rows for as many epochs, about 10 rows a step. The judge is the mean loss of a token of the validation rows, each row by
 itself, computed here with transformers and peft: neither run's own evaluation.
@@ -27,16 +28,28 @@ PADDED = {
     "gradient_accumulation_steps": "5",
 }
 
+ON_GPU = {"device": "null", "bf16": "true", "tf32": "true"}
+FUSED = {
+    "plugins": "[axolotl.integrations.liger.LigerPlugin]",
+    "liger_rms_norm": "true",
+    "liger_fused_linear_cross_entropy": "true",
+    "lora_mlp_kernel": "true",
+    "lora_qkv_kernel": "true",
+    "lora_o_kernel": "true",
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2])
+    parser.add_argument("--gpu", action="store_true")
     args = parser.parse_args()
+    ways = {"packed": ON_GPU | FUSED, "padded": ON_GPU | PADDED} if args.gpu else {"packed": {}, "padded": PADDED}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
     found: dict[str, list[float]] = {"packed": [], "padded": []}
     with tempfile.TemporaryDirectory() as folder:
         for seed in args.seeds:
-            for name, changes in (("packed", {}), ("padded", PADDED)):
+            for name, changes in ways.items():
                 workspace = Path(folder) / f"{name}-{seed}"
                 settings = [part for key, value in (changes | {"seed": seed}).items() for part in ("--set", f"{key}={value}")]
                 report = preflight(["axolotl_configs/smoke.yaml", *settings], workspace)
