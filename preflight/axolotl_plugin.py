@@ -61,7 +61,9 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
                 module.support_avx512bf16_for_cpu = False
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
-        """The callback that gives each finished checkpoint its manifest."""
+        """The callback that gives each finished checkpoint its manifest. And a loss that is no number is shown as it is: the trainer
+        would put the mean of earlier ones in its place, and waits for the GPU at the end of each step to see whether it has to."""
+        trainer.args.logging_nan_inf_filter = False
         settings = mirror.read_settings(Path(cfg.output_dir).parent)
         if settings is None:  # a YAML that was written for another machine, or by hand
             return []

@@ -27,13 +27,15 @@ def launch_variables(resolved: Config, files: Sequence[DataFile]) -> dict[str, s
 
 
 def variables_for(resolved: Config, *, local_rows: bool) -> dict[str, str]:
-    """Telemetry off unless the user set it; no GPU for a config that wants none; no hub where nothing comes from it; the
+    """Telemetry off unless the user set it, Ray's too; no GPU for a config that wants none; no hub where nothing comes from it; the
     plugin's place where the launch from the current folder would not find it."""
     variables = {} if "AXOLOTL_DO_NOT_TRACK" in os.environ else {"AXOLOTL_DO_NOT_TRACK": "1"}
     if Path.cwd() != CHECKOUT:
         variables["PYTHONPATH"] = str(CHECKOUT)
     if not resolved.needs_gpu:
         variables["CUDA_VISIBLE_DEVICES"] = ""
+    if resolved.values.get("use_ray"):  # its workers would start elsewhere, where the base model's path leads nowhere; and it reports its use
+        variables |= {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     if local_rows and Path(str(resolved.values.get("base_model"))).is_dir():
         variables["HF_HUB_OFFLINE"] = "1"
     return variables

@@ -17,6 +17,7 @@ TIER_KEYS = frozenset(
         "bf16",
         "fp16",
         "tf32",
+        "accelerator_config",
         "attn_implementation",
         "sdpa_varlen",
         "overrides_of_model_config",

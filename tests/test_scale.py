@@ -6,6 +6,7 @@ import yaml
 
 from preflight.config import CONFIGS, Config, step_size, with_changes
 from preflight.gpu import Gpu
+from preflight.launch import variables_for
 from preflight.scale import (
     ENGINES,
     SCALE_KEYS,
@@ -130,6 +131,14 @@ def test_the_launcher_is_the_engines_own():
         ("this machine", "train"),
     ]
     assert commands("ray", nodes=2)[-1][1][-1] == "--ray-num-workers=4"
+
+
+def test_a_worker_of_ray_starts_where_the_paths_lead_somewhere_and_reports_nothing():
+    """Without the first, the worker looked for sample_data/smoke_base at the hub, was restarted, and so on for ever (Ray 2.60, 2026-11-25)."""
+    overlay, _ = read_overlay("ray")
+    variables = variables_for(config("smoke", **overlay.values), local_rows=True)
+    assert (variables["RAY_CHDIR_TO_TRIAL_DIR"], variables["RAY_USAGE_STATS_ENABLED"]) == ("0", "0")
+    assert not any(name.startswith("RAY_") for name in variables_for(config("smoke"), local_rows=True))
 
 
 def test_accelerate_takes_the_flags_that_are_printed():
