@@ -126,7 +126,7 @@ def main():
         from axolotl.monkeypatch.attention.sdpa_varlen import patch_sdpa_varlen
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from preflight.axolotl_plugin import share_packing
+        from preflight.axolotl_plugin.packing import share_packing
 
         share_packing()
         patch_sdpa_varlen()

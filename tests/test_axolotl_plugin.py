@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from preflight import manifest, mirror
-from preflight.axolotl_plugin import Stopwatch, once_a_batch
+from preflight.axolotl_plugin.divergence import Divergence
+from preflight.axolotl_plugin.packing import once_a_batch
+from preflight.axolotl_plugin.stopwatch import Stopwatch
+from preflight.checkpoints import is_finished
 from preflight.throughput import find_pace, read_records
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, in_this_environment, run
 
 
 def test_packing_changes_no_loss_and_no_gradient(axolotl):
@@ -83,6 +87,42 @@ def test_a_real_run_leaves_its_pace_here_and_on_drive(smoke):
     drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
     assert record.step in [one.step for one in read_records([drive])]
     assert record.end > 0
+
+
+def test_a_run_that_came_to_nothing_is_stopped_and_saves_no_checkpoint(tmp_path):
+    """A real run with a rate that makes each weight NaN in its first step."""
+    settings = {"learning_rate": "1e12", "max_grad_norm": "null", "warmup_ratio": "0", "logging_steps": "2", "save_steps": "2", "eval_steps": "200"}
+    arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "preflight", "axolotl_configs/smoke.yaml", "--workspace", tmp_path, "--set", f"output_dir={tmp_path}/results"]
+    report = json.loads(run(*command, *arguments, "--json", cwd=CHECKOUT).out)
+    trained = run(*report["command"], cwd=CHECKOUT, env=in_this_environment() | report["environment"])
+    assert trained.code == 0, "Axolotl's own end, its adapter saved"
+    assert "stopped at step 4 of 400: the loss is nan" in trained.out + trained.err
+    assert "'loss': 'nan'" in trained.out + trained.err
+    outputs = tmp_path / "runs/smoke/outputs"
+    assert not list(outputs.glob("checkpoint-*"))
+    assert not is_finished(outputs)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["runs"], "curves, and nothing to go on from"
+
+
+@pytest.mark.parametrize(
+    ("losses", "saves", "stops"),
+    [
+        (["1.2", "nan"], [True, False], [False, False]),
+        (["nan", "1.2", "inf", "1.1"], [False, True, False, True], [False] * 4),
+        (["1.2", "nan", "inf"], [True, False, False], [False, False, True]),
+    ],
+)
+def test_one_lost_loss_is_forgiven_and_two_are_not(losses, saves, stops):
+    callback, seen = Divergence(), []
+    state = SimpleNamespace(is_world_process_zero=True, global_step=10, max_steps=20)
+    for loss in losses:
+        control = SimpleNamespace(should_save=True, should_training_stop=False)
+        callback.on_log(None, state, control, logs={"loss": loss})
+        callback.on_log(None, state, control, logs={"eval_loss": "1"})
+        seen.append((control.should_save, control.should_training_stop))
+    assert seen == list(zip(saves, stops, strict=True))
+    assert bool(callback.last_word) == stops[-1]
 
 
 def test_a_checkpoint_is_described_when_every_process_has_written_its_part(tmp_path):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from accelerate import PartialState
 
-from preflight.axolotl_plugin import Mirror
+from preflight.axolotl_plugin.checkpoints import Mirror
 
 if __name__ == "__main__":
     outputs = Path(sys.argv[1])
