@@ -70,12 +70,14 @@ def loss(adapter: Path) -> float:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(adapter)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(CHECKOUT / "sample_data/smoke_base", dtype=torch.float32), adapter).eval()
+    base = AutoModelForCausalLM.from_pretrained(CHECKOUT / "sample_data/smoke_base", dtype=torch.float32).to(device)
+    model = PeftModel.from_pretrained(base, adapter).eval()
     total, count = 0.0, 0
     with torch.inference_mode():
         for line in (CHECKOUT / "sample_data/val_postgres.jsonl").read_text().splitlines():
-            ids = tokenizer(json.loads(line)["text"] + tokenizer.eos_token, return_tensors="pt")["input_ids"]
+            ids = tokenizer(json.loads(line)["text"] + tokenizer.eos_token, return_tensors="pt")["input_ids"].to(device)
             mean = float(model(input_ids=ids, labels=ids).loss)
             assert math.isfinite(mean)
             total, count = total + mean * (ids.shape[1] - 1), count + ids.shape[1] - 1
