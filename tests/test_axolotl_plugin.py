@@ -46,6 +46,16 @@ def test_an_answer_is_remembered_for_one_unchanged_tensor_only():
     assert len(asked) == 3
 
 
+def test_ligers_rotary_kernel_reaches_the_attention_that_the_lora_kernels_rewrote():
+    env = in_this_environment() | {"TRITON_INTERPRET": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(CHECKOUT)}
+    done = run(sys.executable, CHECKOUT / "tests/fused_rotary.py", cwd=CHECKOUT, env=env)
+    assert done.code == 0, done.err[-3000:]
+    answer = json.loads(done.out.splitlines()[-1])
+    assert answer["fused"] == "liger_kernel.transformers.rope"
+    assert answer["apart"] == pytest.approx([0, 0, 0, 0], abs=1e-6)
+    assert min(answer["moved"]) > 0.1, "it turns something"
+
+
 class State:
     is_world_process_zero = True
 

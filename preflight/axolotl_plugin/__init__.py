@@ -14,6 +14,7 @@ from preflight import mirror
 from preflight.axolotl_plugin.checkpoints import Mirror
 from preflight.axolotl_plugin.divergence import Divergence
 from preflight.axolotl_plugin.packing import share_packing
+from preflight.axolotl_plugin.rotary import fuse_rotary
 from preflight.axolotl_plugin.stopwatch import Stopwatch
 
 LOG = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         if not torch.cuda.is_available():  # Axolotl asks for the GPU's name where it sees a variable of Colab (axolotl 0.19.0)
             for name in [name for name in os.environ if "COLAB_" in name]:
                 del os.environ[name]
+        fuse_rotary(cfg)
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(cfg.output_dir) / mirror.EVENTS))
 
     def post_model_load(self, cfg: Any, model: Any) -> None:
