@@ -24,6 +24,7 @@ from estimate import launch, preflight
 
 from preflight.gpu import inspect_gpus
 from preflight.manifest import RECORDS
+from preflight.scale import ENGINES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ def main() -> None:
         if args.resume:
             resume(arguments, Path(folder), half, here)
             return
-        names = args.engines or ["plain:1", *(f"{engine}:{n}" for engine in ("ddp", "fsdp2", "deepspeed_zero2") for n in dict.fromkeys((1, here)))]
+        names = args.engines or ["plain:1", *(f"{engine}:{n}" for engine in ENGINES for n in dict.fromkeys((1, here)))]
         runs = []
         for name in names:
             try:
