@@ -134,7 +134,7 @@ def test_the_launcher_is_the_engines_own():
 
 
 def test_a_worker_of_ray_starts_where_the_paths_lead_somewhere_and_reports_nothing():
-    """Without the first, the worker looked for sample_data/smoke_base at the hub, was restarted, and so on for ever (Ray 2.60, 2026-11-25)."""
+    """Without the first, the worker looked for sample_data/smoke_base in a folder of Ray's own, then at the hub (Ray 2.60, 2026-11-25)."""
     overlay, _ = read_overlay("ray")
     variables = variables_for(config("smoke", **overlay.values), local_rows=True)
     assert (variables["RAY_CHDIR_TO_TRIAL_DIR"], variables["RAY_USAGE_STATS_ENABLED"]) == ("0", "0")
