@@ -99,15 +99,17 @@ def test_a_real_run_leaves_its_pace_here_and_on_drive(smoke):
     assert record.end > 0
 
 
-def test_a_run_that_came_to_nothing_is_stopped_and_saves_no_checkpoint(tmp_path):
-    """A real run with a rate that makes each weight NaN in its first step."""
-    settings = {"learning_rate": "1e12", "max_grad_norm": "null", "warmup_ratio": "0", "logging_steps": "2", "save_steps": "2", "eval_steps": "200"}
+@pytest.mark.parametrize("last", [4, 400])
+def test_a_run_that_came_to_nothing_is_stopped_and_saves_nothing_that_counts(tmp_path, last):
+    """A real run with a rate that makes each weight NaN in its first step; once its last step is the one where it is stopped."""
+    settings = {"learning_rate": "1e12", "max_grad_norm": "null", "warmup_ratio": "0", "logging_steps": "2", "save_steps": "2", "eval_steps": "4"}
+    settings["max_steps"] = str(last)
     arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "preflight", "axolotl_configs/smoke.yaml", "--workspace", tmp_path, "--set", f"output_dir={tmp_path}/results"]
     report = json.loads(run(*command, *arguments, "--json", cwd=CHECKOUT).out)
     trained = run(*report["command"], cwd=CHECKOUT, env=in_this_environment() | report["environment"])
     assert trained.code == 0, "Axolotl's own end, its adapter saved"
-    assert "stopped at step 4 of 400: the loss is nan" in trained.out + trained.err
+    assert f"ended at step 4 of {last}: the loss is nan" in trained.out + trained.err
     assert "'loss': 'nan'" in trained.out + trained.err
     outputs = tmp_path / "runs/smoke/outputs"
     assert not list(outputs.glob("checkpoint-*"))
@@ -125,14 +127,21 @@ def test_a_run_that_came_to_nothing_is_stopped_and_saves_no_checkpoint(tmp_path)
 )
 def test_one_lost_loss_is_forgiven_and_two_are_not(losses, saves, stops):
     callback, seen = Divergence(), []
-    state = SimpleNamespace(is_world_process_zero=True, global_step=10, max_steps=20)
+    state = SimpleNamespace(global_step=10, max_steps=20)
     for loss in losses:
         control = SimpleNamespace(should_save=True, should_training_stop=False)
         callback.on_log(None, state, control, logs={"loss": loss})
         callback.on_log(None, state, control, logs={"eval_loss": "1"})
         seen.append((control.should_save, control.should_training_stop))
     assert seen == list(zip(saves, stops, strict=True))
-    assert bool(callback.last_word) == stops[-1]
+    assert bool(callback.last_word) != saves[-1]
+
+
+def test_a_run_that_ends_anyway_ends_though_its_last_loss_is_lost():
+    control = SimpleNamespace(should_save=True, should_training_stop=True)
+    callback = Divergence()
+    callback.on_log(None, SimpleNamespace(global_step=20, max_steps=20), control, logs={"loss": "nan"})
+    assert (control.should_save, control.should_training_stop) == (False, True)
 
 
 def test_a_checkpoint_is_described_when_every_process_has_written_its_part(tmp_path):

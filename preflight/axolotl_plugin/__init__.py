@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from axolotl.integrations.base import BasePlugin
+from axolotl.utils.distributed import is_main_process
 from bitsandbytes.nn import Linear4bit
 from transformers import set_seed
 
@@ -70,8 +71,8 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
     def post_train_unload(self, cfg: Any) -> None:
         """Everything is saved by now, the final adapter too."""
         if self.mirror:
-            self.mirror.finish()
+            self.mirror.finish(worth=not self.divergence.lost)
         if self.stopwatch:
             self.stopwatch.finish()
-        if self.divergence.last_word:
+        if self.divergence.last_word and is_main_process():
             LOG.error(self.divergence.last_word)

@@ -37,11 +37,11 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
         if state.is_world_process_zero:
             self._describe(self.outputs / f"checkpoint-{state.global_step}", subfolders=True)
 
-    def finish(self) -> None:
-        """Describe the final adapter and wait until all is mirrored, or the mirror gives up."""
+    def finish(self, *, worth: bool = True) -> None:
+        """Describe the final adapter, if it is worth keeping, and wait until all is mirrored, or the mirror gives up."""
         if self.process is None:
             return
-        if self.state.global_step >= self.state.max_steps:
+        if worth and self.state.global_step >= self.state.max_steps:
             self._describe(self.outputs, subfolders=False)
         if self.process.stdin:
             self.process.stdin.close()

@@ -13,21 +13,20 @@ class Divergence(TrainerCallback):  # type: ignore[misc]  # transformers is not 
     above nothing."""
 
     def __init__(self) -> None:
-        self.lost = 0
-        self.last_word = ""  # of the process that speaks for all
+        self.lost = 0  # logged losses in a row that are no numbers
+        self.last_word = ""  # what came of the run, where it came to nothing
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **rest: Any) -> None:
         """The trainer has put the mean loss since the last log into `logs`; a save of this step, if there is one, comes after."""
         if not logs or "loss" not in logs:
             return
-        self.lost = 0 if math.isfinite(float(logs["loss"])) else self.lost + 1
-        if not self.lost:
+        if math.isfinite(float(logs["loss"])):
+            self.lost, self.last_word = 0, ""
             return
+        self.lost += 1
         control.should_save = False
-        control.should_training_stop = self.lost >= PATIENCE
-        if control.should_training_stop and state.is_world_process_zero:
-            self.last_word = (
-                f"stopped at step {state.global_step} of {state.max_steps}: the loss is {logs['loss']}, and no further step would mend that. "
-                "The adapter that was just saved is worth nothing; checkpoints are from before. A smaller learning_rate is the usual cure: "
-                "preflight with --set learning_rate=..."
-            )
+        control.should_training_stop = control.should_training_stop or self.lost >= PATIENCE
+        self.last_word = (
+            f"ended at step {state.global_step} of {state.max_steps}: the loss is {logs['loss']}, and no further step would mend that. "
+            "Checkpoints are from before; the adapter that was just saved is no result. A smaller learning_rate is the usual cure: preflight with --set learning_rate=..."
+        )
