@@ -86,13 +86,16 @@ def preflight(arguments: list[str], workspace: Path) -> dict[str, Any]:
     return report
 
 
+def environment(report: dict[str, Any]) -> dict[str, str]:
+    """Of the command of a Report: its variables on top of ours."""
+    ours, its = os.environ.get("PYTHONPATH"), report["environment"].get("PYTHONPATH")
+    return os.environ | report["environment"] | {"PYTHONPATH": os.pathsep.join(filter(None, [its, ours]))}
+
+
 def launch(report: dict[str, Any]) -> float:
     """Run the command of a Report; its seconds from start to end."""
     before = time.perf_counter()
-    env = os.environ | report["environment"]
-    if also := os.environ.get("PYTHONPATH"):
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [report["environment"].get("PYTHONPATH"), also]))
-    done = subprocess.run(report["command"], cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(report["command"], cwd=CHECKOUT, env=environment(report), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise SystemExit(f"training ended with {done.returncode}:\n{done.stdout[-3000:]}")
     return time.perf_counter() - before

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from estimate import launch, preflight
+from estimate import environment, launch, preflight
 
 from preflight.gpu import inspect_gpus
 from preflight.manifest import RECORDS
@@ -131,9 +131,9 @@ def resume(arguments: list[str], folder: Path, half: int, here: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "0"
     report: dict[str, Any] = preflight(arguments, workspace)
     outputs = Path(report["config_path"]).parent / "outputs"
-    env = os.environ | report["environment"]
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [report["environment"].get("PYTHONPATH"), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(report["command"], env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        report["command"], env=environment(report), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while not (outputs / f"checkpoint-{half}/manifest.json").exists():
         if process.poll() is not None:
             raise SystemExit("gpu_scaling: training ended before its first checkpoint")
