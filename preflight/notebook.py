@@ -86,13 +86,8 @@ class Session:
     def merge(self) -> None:
         """Base and adapter as one model, for programs that can't load an adapter: 14.5 GB for Mistral-7B."""
         outputs = self._outputs()
-        stream(
-            self._beside("axolotl"),
-            "merge-lora",
-            str(outputs.parent / "config.yaml"),
-            f"--lora-model-dir={outputs}",
-            f"--output-dir={outputs.parent}",
-        )
+        configuration = str(outputs.parent / "config.yaml")
+        self._python("axolotl.cli.main", "merge-lora", configuration, f"--lora-model-dir={outputs}", f"--output-dir={outputs.parent}")
         print(f"The merged model is in {outputs.parent / 'merged'}. To keep it: cp -r {outputs.parent / 'merged'} {self.root}/drive/MyDrive/")
 
     def push(self, name: str) -> None:
