@@ -6,7 +6,6 @@ import platform
 import re
 import sys
 import traceback
-from typing import Any
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -141,7 +140,9 @@ def _run(argv: list[str] | None) -> int:
         overrides=overrides,
         tier=next((tier for tier in gpu.TIERS if tier.name == args.gpu), None),
         compare=args.gpu == "all",
-        scale=_scale(args),
+        scale=scale.Scale(engine=args.scale, nodes=args.nodes or 1, gpus_per_node=args.gpus_per_node or 0, head=args.head or platform.node())
+        if args.scale
+        else None,
         workspace=args.workspace,
         data=source,
         address=address,
@@ -159,15 +160,6 @@ def _run(argv: list[str] | None) -> int:
     if any(finding.code == "internal.crash" for finding in result.findings):
         return EXIT_FAULT
     return 0 if result.ok else EXIT_ERROR
-
-
-def _scale(args: argparse.Namespace) -> Any:
-    from preflight import gpu, scale
-
-    if args.scale is None:
-        return None
-    here = args.gpus_per_node or (1 if args.gpu else len(gpu.inspect_gpus().gpus)) or 1
-    return scale.Scale(engine=args.scale, nodes=args.nodes or 1, gpus_per_node=here, head=args.head or platform.node())
 
 
 def _width() -> int:

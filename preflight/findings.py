@@ -1,7 +1,7 @@
 """Finding and Report: what every check returns."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,11 @@ class Finding:
     message: str  # the fact, with the value seen
     where: str = ""  # "file:line $.json.path", a device, or empty
     fix: str = ""  # a command or an edit that can be copied
+
+
+def shell_line(variables: Mapping[str, str], command: Sequence[str]) -> str:
+    """A command and the variables that it needs as one line of shell."""
+    return shlex.join([*(f"{name}={value}" for name, value in variables.items()), *command])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ class Report:
 
     def as_line(self, command: tuple[str, ...]) -> str:
         """A command, with the variables that it needs, as one line of shell."""
-        return shlex.join([*(f"{name}={value}" for name, value in self.environment.items()), *command])
+        return shell_line(self.environment, command)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values only, ready for `json.dumps`."""

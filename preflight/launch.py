@@ -3,14 +3,12 @@
 import hashlib
 import itertools
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from preflight import scale
 from preflight.config import Change, Config
-from preflight.findings import to_plain
+from preflight.findings import shell_line, to_plain
 from preflight.mirror import Settings as MirrorSettings
 from preflight.packages import Environment
 from preflight.scale import Scale
@@ -18,6 +16,8 @@ from preflight.staging import DataFile, Staged
 from preflight.workspace import CHECKOUT, Run, Workspace
 
 PLUGIN = "preflight.axolotl_plugin.KitPlugin"
+PORT = 29_400  # torchrun's own default for a c10d rendezvous
+RAY_PORT = 6379  # Ray's own default
 
 
 def launch_variables(resolved: Config, files: Sequence[DataFile]) -> dict[str, str]:
@@ -28,9 +28,9 @@ def launch_variables(resolved: Config, files: Sequence[DataFile]) -> dict[str, s
 
 def variables_for(resolved: Config, *, local_rows: bool) -> dict[str, str]:
     """Telemetry off unless the user set it, Ray's too; no GPU for a config that wants none; no hub where nothing comes from it; the
-    plugin's place where the launch from the current folder would not find it."""
+    plugin's place where the launch from the current folder would not find it, nor Ray's from any: Axolotl goes on without a plugin."""
     variables = {} if "AXOLOTL_DO_NOT_TRACK" in os.environ else {"AXOLOTL_DO_NOT_TRACK": "1"}
-    if Path.cwd() != CHECKOUT:
+    if Path.cwd() != CHECKOUT or resolved.values.get("use_ray"):
         variables["PYTHONPATH"] = str(CHECKOUT)
     if not resolved.needs_gpu:
         variables["CUDA_VISIBLE_DEVICES"] = ""
@@ -73,27 +73,48 @@ def mirror_settings(
 
 
 def launch_commands(environment: Environment, path: Path, needs_gpu: bool, wanted: Scale | None) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(on which machines, argv) of each command; the last one trains."""
-    launcher = environment.accelerate
-    if wanted:
-        return scale.launch_commands(wanted, Path(_near(launcher)).parent if launcher else None, _near(path))
-    return (("this machine", accelerate_command(environment, path, needs_gpu=needs_gpu)),)
+    """(on which machines, argv) of each command, in order; the last one trains. The engine's own launcher, with every flag that it
+    would otherwise guess."""
+    here = "this machine"
+    if wanted is None:
+        return ((here, accelerate_command(environment, path, needs_gpu=needs_gpu)),)
+    if wanted.engine == "ray":
+        command = (here, (_beside(environment, "axolotl"), "train", _near(path), "--use-ray", f"--ray-num-workers={wanted.world}"))
+        if wanted.nodes == 1:
+            return (command,)
+        ray, others = _beside(environment, "ray"), "each of the others" if wanted.nodes > 2 else "the other"
+        return (here, (ray, "start", "--head", f"--port={RAY_PORT}")), (others, (ray, "start", f"--address={wanted.head}:{RAY_PORT}")), command
+    if wanted.nodes == 1 and wanted.world > 1:
+        return ((here, accelerate_command(environment, path, needs_gpu=needs_gpu, processes=wanted.world)),)
+    torchrun, train = _beside(environment, "torchrun"), ("-m", "axolotl.cli.train", _near(path))
+    if wanted.nodes == 1:  # accelerate takes one process for a plain run, and the engine would not start
+        return ((here, (torchrun, "--standalone", "--nproc_per_node=1", *train)),)
+    meet = ("--rdzv_backend=c10d", f"--rdzv_endpoint={wanted.head}:{PORT}", f"--rdzv_id={path.parent.name}")
+    together = (torchrun, f"--nnodes={wanted.nodes}", f"--nproc_per_node={wanted.gpus_per_node}", *meet, *train)
+    return ((f"each of the {wanted.nodes} machines", together),)
 
 
-def accelerate_command(environment: Environment, path: Path, *, needs_gpu: bool, module: str = "axolotl.cli.train") -> tuple[str, ...]:
-    """Accelerate's launcher on one process, with every flag that it would otherwise guess and warn about. On a CPU its own guess is one
+def accelerate_command(
+    environment: Environment, path: Path, *, needs_gpu: bool, module: str = "axolotl.cli.train", processes: int = 1
+) -> tuple[str, ...]:
+    """Accelerate's launcher on one machine, with every flag that it would otherwise guess and warn about. On a CPU its own guess is one
     thread."""
-    flags = {"--num_processes": "1", "--num_machines": "1", "--mixed_precision": "no", "--dynamo_backend": "no"}
+    flags = {"--num_processes": str(processes), "--num_machines": "1", "--mixed_precision": "no", "--dynamo_backend": "no"}
     if not needs_gpu:
         flags["--num_cpu_threads_per_process"] = str(os.cpu_count() or 1)
-    accelerate = _near(environment.accelerate) if environment.accelerate else "accelerate"
-    return (accelerate, "launch", *itertools.chain(*flags.items()), "-m", module, _near(path))
+    several = ("--multi_gpu",) if processes > 1 else ()
+    return (_beside(environment, "accelerate"), "launch", *several, *itertools.chain(*flags.items()), "-m", module, _near(path))
 
 
-def preprocess_line(environment: Environment, path: Path) -> str:
-    """The command that tokenises a resolved YAML's rows beforehand, as a line of shell."""
-    axolotl = _near(environment.accelerate.with_name("axolotl")) if environment.accelerate else "axolotl"
-    return shlex.join(["AXOLOTL_DO_NOT_TRACK=1", axolotl, "preprocess", _near(path)])
+def preprocess_line(environment: Environment, path: Path, variables: Mapping[str, str]) -> str:
+    """The command that tokenises a resolved YAML's rows beforehand, as a line of shell. Not the script `axolotl`, which would not find
+    the kit's plugin from the checkout."""
+    return shell_line(variables, (_beside(environment, "python"), "-m", "axolotl.cli.preprocess", _near(path)))
+
+
+def _beside(environment: Environment, name: str) -> str:
+    """A command of the training environment; where there is none, whatever the shell finds."""
+    return _near(environment.accelerate.with_name(name)) if environment.accelerate else name
 
 
 def _near(path: Path) -> str:

@@ -85,11 +85,14 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     planned = (
         next((tier for tier in gpu.TIERS if settings and tier.name == settings["compute"]["expected_gpu"]), None) if request.compare else request.tier
     )
+    wanted = request.scale
     reading = (
-        gpu.GpuReading(gpus=(gpu.planned_gpu(planned),) * (request.scale.gpus_per_node if request.scale else 1))
+        gpu.GpuReading(gpus=(gpu.planned_gpu(planned),) * (wanted.gpus_per_node or 1 if wanted else 1))
         if planned
         else judged.attempt(gpu.GpuReading(reason="not looked at"), gpu.inspect_gpus)
     )
+    if wanted and not wanted.gpus_per_node:
+        wanted = replace(wanted, gpus_per_node=max(1, len(reading.gpus)))
     environment = judged.attempt(packages.Environment(accelerate=None), packages.inspect_environment)
     file, found = read_yaml(request.config)
     judged.add(found)
@@ -128,8 +131,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
             judged.check(tiers.check_tier, layer)
             plugins = {"plugins": resolved.values.get("plugins")} if resolved.values.get("plugins") else {}
             judged.check(schema.check_config, replace(resolved, values=plugins | dict(layer.values), file=layer, changes=()), known)
-    if request.scale:
-        resolved = _spread(judged, resolved, request.scale, config.step_size(untiered.values), reading, environment)
+    if wanted:
+        resolved = _spread(judged, resolved, wanted, config.step_size(untiered.values), reading, environment)
     judged.check(setup.check_setup, settings, resolved)
 
     # judge and stage the rows
@@ -206,6 +209,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     if whole and not finished:
         resolved, _ = config.with_changes(resolved, launch.resume_changes(resolved, whole.path))
 
+    variables = launch.launch_variables(resolved, files)
+
     # plan: what it takes, from what was seen on such a machine
     records = throughput.read_records([run.outputs, *([results] if results else [])])
     pace = judged.attempt(None, throughput.find_pace, meant.values, records, known_by, tier, shape)
@@ -215,7 +220,7 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     if resolved.needs_gpu and reading.gpus:
         judged.check(cost.check_memory, meant, shape, reading.gpus[0].memory_gib)
         judged.check(cost.check_interval, meant, steps, pace)
-        judged.check(cost.check_preparing, meant, counted, launch.preprocess_line(environment, run.config))
+        judged.check(cost.check_preparing, meant, counted, launch.preprocess_line(environment, run.config, variables))
         judged.check(cost.check_examples, meant, steps)
     offers: tuple[comparison.Offer, ...] = ()
     if request.compare:
@@ -231,8 +236,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
         )
 
     # write
-    if request.scale:
-        judged.check(scale.check_shared, request.scale, run.folder)
+    if wanted:
+        judged.check(scale.check_shared, wanted, run.folder)
     report = replace(
         report,
         findings=tuple(judged.findings),
@@ -248,8 +253,8 @@ def _preflight(request: Request, progress: staging.Progress, scratch: Path | Non
     if not report.ok:
         return report
     if not finished:
-        commands = launch.launch_commands(environment, run.config, resolved.needs_gpu, request.scale)
-        report = replace(report, environment=launch.launch_variables(resolved, files), commands=commands, command=commands[-1][1])
+        commands = launch.launch_commands(environment, run.config, resolved.needs_gpu, wanted)
+        report = replace(report, environment=variables, commands=commands, command=commands[-1][1])
     if request.plan_only or (finished and run.config.exists()):
         return report
     try:

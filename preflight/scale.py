@@ -35,8 +35,6 @@ SCALE_KEYS = frozenset(
         "world_size",
     ]
 )
-PORT = 29_400  # torchrun's own default for a c10d rendezvous
-RAY_PORT = 6379  # Ray's own default
 HOST_GIB = 6  # of the machine's memory for each process: its imports, and a file of the model's weights on its way to the GPU
 
 # variables of NCCL and torch under which a run is known to hang, or to hang on after a failure, and why
@@ -54,7 +52,7 @@ class Scale:
 
     engine: str
     nodes: int = 1
-    gpus_per_node: int = 1
+    gpus_per_node: int = 1  # 0: as many as preflight finds, which takes its place
     head: str = ""  # the host name of the first node, where the others find it
 
     @property
@@ -209,31 +207,6 @@ def checkpoint_format(values: Mapping[str, Any]) -> str:
     """The engine whose files a checkpoint of this config holds; '' for those that any run on one GPU or under DDP can go on from."""
     engine = engine_of(values)
     return engine if engine in ("fsdp2", "deepspeed_zero2") else ""
-
-
-def launch_commands(scale: Scale, bin_folder: Path | None, config: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(on which machines, argv) of each command, in order; the last one trains. The engine's own launcher, with every flag that it
-    would otherwise guess."""
-
-    def near(name: str) -> str:
-        return str(bin_folder / name) if bin_folder else name
-
-    train = ("-m", "axolotl.cli.train", config)
-    if scale.engine == "ray":
-        command = ("this machine", (near("axolotl"), "train", config, "--use-ray", f"--ray-num-workers={scale.world}"))
-        if scale.nodes == 1:
-            return (command,)
-        start = ("this machine", (near("ray"), "start", "--head", f"--port={RAY_PORT}"))
-        others = "each of the others" if scale.nodes > 2 else "the other"
-        return (start, (others, (near("ray"), "start", f"--address={scale.head}:{RAY_PORT}")), command)
-    if scale.nodes == 1:
-        flags = ("--num_processes", str(scale.world), "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
-        if scale.world == 1:  # accelerate takes one process for a plain run, and the engine would not start
-            return (("this machine", (near("torchrun"), "--standalone", "--nproc_per_node=1", *train)),)
-        return (("this machine", (near("accelerate"), "launch", "--multi_gpu", *flags, *train)),)
-    meet = ("--rdzv_backend=c10d", f"--rdzv_endpoint={scale.head}:{PORT}", f"--rdzv_id={Path(config).parent.name}")
-    together = (near("torchrun"), f"--nnodes={scale.nodes}", f"--nproc_per_node={scale.gpus_per_node}", *meet, *train)
-    return ((f"each of the {scale.nodes} machines", together),)
 
 
 def host_memory_gib() -> float:

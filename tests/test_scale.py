@@ -1,12 +1,14 @@
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from preflight.config import CONFIGS, Config, step_size, with_changes
 from preflight.gpu import Gpu
-from preflight.launch import variables_for
+from preflight.launch import launch_commands, preprocess_line, variables_for
+from preflight.packages import Environment, inspect_environment
 from preflight.scale import (
     ENGINES,
     SCALE_KEYS,
@@ -18,12 +20,12 @@ from preflight.scale import (
     check_overlay,
     check_shared,
     check_step,
-    launch_commands,
     read_overlay,
     scale_changes,
 )
 from preflight.tiers import experiment
 from preflight.yaml_file import YamlFile, read_yaml
+from tests.conftest import CHECKOUT, in_this_environment, run
 
 SHIPPED = ["mistral_qlora", "mistral_qlora_chat", "mistral_qlora_padded", "smoke"]
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", memory_gib=79.6, compute_capability=(9, 0))
@@ -111,7 +113,8 @@ def test_the_steps_are_those_of_one_gpu(preflight, engine):
 
 
 def commands(engine, nodes=1, gpus=2):
-    return launch_commands(Scale(engine=engine, nodes=nodes, gpus_per_node=gpus, head="first"), None, "runs/x/config.yaml")
+    wanted = Scale(engine=engine, nodes=nodes, gpus_per_node=gpus, head="first")
+    return launch_commands(Environment(accelerate=None), Path("runs/x/config.yaml"), True, wanted)
 
 
 def test_the_launcher_is_the_engines_own():
@@ -138,7 +141,23 @@ def test_a_worker_of_ray_starts_where_the_paths_lead_somewhere_and_reports_nothi
     overlay, _ = read_overlay("ray")
     variables = variables_for(config("smoke", **overlay.values), local_rows=True)
     assert (variables["RAY_CHDIR_TO_TRIAL_DIR"], variables["RAY_USAGE_STATS_ENABLED"]) == ("0", "0")
+    assert variables["PYTHONPATH"] == str(CHECKOUT), "or Axolotl's script would train without the kit's plugin, and say so in a traceback only"
     assert not any(name.startswith("RAY_") for name in variables_for(config("smoke"), local_rows=True))
+
+
+def test_rows_are_tokenised_beforehand_by_the_command_that_is_printed(preflight, tmp_path):
+    ran = preflight("axolotl_configs/smoke.yaml", "--json", cwd=CHECKOUT)
+    line = preprocess_line(inspect_environment(), Path(ran.json["config_path"]), ran.json["environment"])
+    done = run("bash", "-c", line, cwd=CHECKOUT, env=in_this_environment())
+    assert done.code == 0
+    assert "Plugin loaded successfully: preflight.axolotl_plugin.KitPlugin" in done.out + done.err
+    assert "Traceback" not in done.out + done.err
+    assert list((tmp_path / "workspace/runs/smoke/prepared").rglob("*.arrow"))
+
+
+def test_without_a_number_it_is_the_gpus_that_are_here(preflight):
+    ran = preflight("axolotl_configs/smoke.yaml", "--set", "device=null", "--set", "micro_batch_size=4", "--scale", "ddp", "--json", gpus=GPUS)
+    assert {change["key"]: change["value"] for change in ran.json["changes"] if change["layer"] == "scale ddp"}["world_size"] == 4
 
 
 def test_accelerate_takes_the_flags_that_are_printed():
