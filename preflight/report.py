@@ -215,7 +215,7 @@ def _offers(offers: Sequence[Mapping[str, Any]]) -> Table:
 def _beside(setup: Mapping[str, Any]) -> str:
     low, high = setup["compute"]["gcp_usd_per_run"] if setup else (0, 0)
     return (
-        f"An A100 of Google Cloud: ${low} to {high} a run, by the user's plan. Times are measured on an H200 and an H100 (2026-11-24 and 25), and scaled from them for the others."
+        f"An A100 of Google Cloud: ${low} to {high} a run, by the user's plan. Times are measured on an H100 (2026-11-25), and scaled from it for the others."
         if setup
         else ""
     )

@@ -31,18 +31,18 @@ DEPENDS = (TIER_KEYS - {"plugins", "dataset_num_proc", "eval_batch_size"}) | {
     "torch_compile",
 }
 
-# One step of 4 x 2,048 packed tokens, Mistral-7B's shape, on an H200 (benchmarks/gpu_training.py and its profile, 2026-11-24):
-# seconds in matrix products, and in what waits for memory
-MATMUL_S, OTHER_S = 0.359, 0.247
-CHECKPOINTING = 1.45  # a step with gradient checkpointing takes that much longer (the same run)
-REFERENCE_TFLOPS, REFERENCE_TB_S = 680.0, 4.8
+# One step of 4 x 2,048 packed tokens, Mistral-7B's shape, on an H100 (benchmarks/gpu_training.py and its profile, 2026-11-25):
+# seconds in matrix products, and in all else, most of which waits for memory
+MATMUL_S, OTHER_S = 0.38, 0.18
+CHECKPOINTING = 1.45  # a step with gradient checkpointing takes that much longer (H200, 2026-11-24)
+REFERENCE_TFLOPS, REFERENCE_TB_S = 681.0, 3.35
 REFERENCE_TOKENS = 4 * 2_048
-# low and high of what was seen on a card, over the model of it here, and when. The H200 was measured before a step was launched
-# while the GPU still has the one before, which took 6% off an H100's
-MEASURED_TIERS = {"h200": (0.93, 1.08, "2026-11-24"), "h100": (0.81, 0.89, "2026-11-25")}
+# low and high of what was seen on a card, over the model of it here, and when: 0.558 to 0.565 s in 4 runs on 2 machines, and 3%
+# either way, since runs of one config on two others differed by 2%
+MEASURED_TIERS = {"h100": (0.96, 1.04, "2026-11-25")}
 SMALLEST = 0.1  # of Mistral-7B's weights: below it a step waits for Python and not for the GPU, and the table says nothing
 # a step on 2 H100s over half of one's (2026-11-25, docs/scaling.md)
-SHARED_OUT = {"ddp": 1.40, "fsdp2": 3.1}
+SHARED_OUT = {"ddp": 1.54, "deepspeed_zero2": 1.64, "fsdp2": 3.2}
 SCALED = (0.85, 1.4)  # of a step's time on a card that nobody measured: an estimate
 SEEN = (0.95, 1.07)  # of the mean of a run on this very machine; p10 to p90 of a run's steps spans about 10%
 EVALUATED = 0.45  # of a training step's time for as many tokens: no backward pass, no optimizer (an estimate)
@@ -178,7 +178,7 @@ def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pac
     note = (
         f"measured on an {tier.title.removeprefix('NVIDIA ')}, {date}"
         if date
-        else "scaled from an H200 measured 2026-11-24, by matrix rate and memory bandwidth"
+        else "scaled from an H100 measured 2026-11-25, by matrix rate and memory bandwidth"
     )
     if (gpus := world_size(values)) > 1:
         engine = engine_of(values)
