@@ -32,6 +32,7 @@ ON_GPU = {"device": "null", "bf16": "true", "tf32": "true"}
 FUSED = {
     "plugins": "[axolotl.integrations.liger.LigerPlugin]",
     "liger_rms_norm": "true",
+    "liger_rope": "true",
     "liger_fused_linear_cross_entropy": "true",
     "lora_mlp_kernel": "true",
     "lora_qkv_kernel": "true",
