@@ -13,16 +13,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.text import Text
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PICTURES = CHECKOUT / "docs/pictures"
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync", "--hide-scrollbars"]
 SAVES = ["--set", "save_steps=25", "--set", "eval_steps=25"]
 STYLE = "body{font:15px sans-serif;margin:24px;background:#fff;color:#222}h1{font-size:17px}td{padding:2px 10px 2px 0;white-space:nowrap}"
 STYLE += "div.bar{background:#3b73b9;height:18px}div.kit{background:#d1742c}"
@@ -99,7 +99,7 @@ def draw(work: Path, name: str, title: str, bars: list[tuple[str, int, str]]) ->
         for label, value, kind in bars
     )
     (work / f"{name}.html").write_text(f"<style>{STYLE}</style><h1>{title}</h1><table>{rows}</table>", encoding="utf-8")
-    photograph((work / f"{name}.html").as_uri(), name, 1050, 180 + 26 * len(bars))
+    photograph((work / f"{name}.html").as_uri(), name, 1050, 80 + 26 * len(bars))
 
 
 def curves(work: Path) -> None:
@@ -115,22 +115,28 @@ def curves(work: Path) -> None:
     if board is None:
         raise SystemExit(f"pictures: TensorBoard does not run: {problem}")
     try:
-        time.sleep(5)  # it reads the events
         photograph(
-            f"http://localhost:{board.port}/?darkMode=false#timeseries",
+            f"http://localhost:{board.port}/?darkMode=false&tagFilter=%2Floss&smoothing=0#timeseries",
             "tensorboard",
             1300,
-            900,
-            ["--virtual-time-budget=20000", "--timeout=25000"],
+            600,
+            ["mat-checkbox:has-text('Ignore outliers')", "button:has-text('Settings')"],
         )
     finally:
         tensorboard.stop(outputs)
 
 
-def photograph(address: str, name: str, width: int, height: int, also: list[str] | None = None) -> None:
-    with tempfile.TemporaryDirectory() as profile:
-        command = [str(BROWSER), *QUIET, *(also or []), f"--user-data-dir={profile}", f"--window-size={width},{height}"]
-        subprocess.run([*command, f"--screenshot={PICTURES / name}.png", address], check=True, capture_output=True, timeout=120)
+def photograph(address: str, name: str, width: int, height: int, clicks: Sequence[str] = ()) -> None:
+    """The page once it is still, after a click on each of these."""
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"]) as browser:
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        for place in clicks:
+            page.locator(place).first.click()
+        if clicks:
+            page.wait_for_timeout(3_000)  # curves glide to their place
+        page.screenshot(path=PICTURES / f"{name}.png")
     sys.stderr.write(f"{PICTURES.relative_to(CHECKOUT) / name}.png\n")
 
 
