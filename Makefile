@@ -12,7 +12,7 @@ train: ## preflight, training, evaluation; CONFIG=axolotl_configs/mistral_qlora.
 	@scripts/train.sh $(CONFIG) $(ARGS)
 
 test: setup check ## linters, types and the whole test suite
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
 check: ## linters and types alone
 	$(VENV)/bin/ruff check .
@@ -21,7 +21,7 @@ check: ## linters and types alone
 	$(VENV)/bin/shellcheck scripts/*.sh .ci/run
 
 soak: setup ## every fault that a rented machine has, on real training runs: half an hour, and root for its mounts
-	$(VENV)/bin/python -m tests.soak
+	$(VENV)/bin/python -m tests.acceptance.soak
 
 setup: ## the environment with the linters and test tools
 	@scripts/setup.sh --dev
@@ -39,5 +39,5 @@ smoke-base: setup ## rebuild the base model of the smoke run: about 15 minutes
 sample-data: setup ## rewrite the sample rows
 	$(VENV)/bin/python -m sample_data rows
 
-schema: setup ## rewrite the schema of Axolotl's config, after a change of its pin
+schema: setup ## rewrite the schemas, after a change of Axolotl's pin, of a tier or of the settings
 	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 $(VENV)/bin/python scripts/generate_schema.py

@@ -24,7 +24,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
-from preflight.manifest import RECORDS  # noqa: E402
+from preflight.machine.run_folder import RECORDS  # noqa: E402
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_scaling.py                     Mistral-7B's shape with random weights: speed
     python benchmarks/gpu_scaling.py --shape smoke       the smoke run's model in fp32: losses, to the digit
-    python benchmarks/gpu_scaling.py --resume            a run that one GPU begins and all go on with
+    python benchmarks/gpu_scaling.py --resume            a run that one GPU begins and all resume
 
 Each run is what preflight writes and the command that it prints. Steps hold the same rows everywhere, so the losses of all runs
 should be the same, and a step on N GPUs take 1/N of the time.
@@ -22,9 +22,9 @@ from typing import Any
 
 from estimate import environment, launch, preflight
 
-from preflight.gpu import inspect_gpus
-from preflight.manifest import RECORDS
-from preflight.scale import ENGINES
+from preflight.config.scale import ENGINES
+from preflight.machine.gpu import inspect_gpus
+from preflight.machine.run_folder import RECORDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ def resume(arguments: list[str], folder: Path, half: int, here: int) -> None:
     process.wait()
     del os.environ["CUDA_VISIBLE_DEVICES"]
     report = preflight([*arguments, *options(f"ddp:{here}")], workspace)
-    print(f"goes on from step {report['checkpoints']['step']} on {here} GPUs", flush=True)
+    print(f"resuming from step {report['checkpoints']['step']} on {here} GPUs", flush=True)
     launch(report)
     print(shown(read(f"resumed on ddp:{here}", outputs), whole))
 

@@ -32,8 +32,11 @@ sys.path.insert(0, str(CHECKOUT))
 
 from rows import write_rows  # noqa: E402
 
-from preflight import config, gpu, launch, tiers  # noqa: E402
-from preflight.yaml_file import read_yaml  # noqa: E402
+from preflight.checkpoints.stage import PLUGIN  # noqa: E402
+from preflight.config.layers import Config, parse_override, with_changes  # noqa: E402
+from preflight.config.tiers import nearest_tier, read_tier, tier_changes, tier_of  # noqa: E402
+from preflight.config.yaml_file import read_yaml  # noqa: E402
+from preflight.machine.gpu import inspect_gpus  # noqa: E402
 
 CONFIGS = {"kit": "mistral_qlora.yaml", "padded": "mistral_qlora_padded.yaml"}
 SKIP = 5  # steps that warm up, and don't count
@@ -77,10 +80,10 @@ def main() -> None:
     parser.add_argument("--profile", action="append", default=[], metavar="VARIANT", help="also write the kernels' times of this variant")
     parser.add_argument("--out", type=Path, default=Path("gpu_training.json"), help="every figure, as JSON")
     args = parser.parse_args()
-    found = gpu.inspect_gpus()
+    found = inspect_gpus()
     if not found.gpus:
         raise SystemExit(f"gpu_training: no NVIDIA GPU: {found.reason}")
-    tier = gpu.tier_of(found.gpus[0]) or gpu.nearest_tier(found.gpus[0])
+    tier = tier_of(found.gpus[0]) or nearest_tier(found.gpus[0])
     name = tier.name if tier else "t4"
     variants = args.variants or [f"kit:{name}", f"padded:{name}", "trl", "unsloth", "unsloth+packing", "unsloth+packing+no-checkpointing"]
     args.work.mkdir(parents=True, exist_ok=True)
@@ -158,7 +161,7 @@ def run(variant: str, model: Path, rows: Path, args: argparse.Namespace) -> Resu
     """Train in a process of its own; None if it failed, which is said."""
     name, *options = variant.split("+")
     settings = dict(option.split("=", 1) for option in options if "=" in option)
-    own = [] if "bare" in options else [launch.PLUGIN]
+    own = [] if "bare" in options else [PLUGIN]
     out = args.work / "probe.json"
     out.unlink(missing_ok=True)
     env = os.environ | OFFLINE | {"PROBE_OUT": str(out), "PROBE_SKIP": str(SKIP)}
@@ -197,14 +200,14 @@ def run(variant: str, model: Path, rows: Path, args: argparse.Namespace) -> Resu
 def write_yaml(name: str, settings: dict[str, str], own: list[str], model: Path, rows: Path, args: argparse.Namespace) -> Path:
     """The kit's YAML as preflight resolves it for the tier, with the paths of this benchmark and no saves."""
     kind, _, tier = name.partition(":")
-    file, _ = read_yaml(config.CONFIGS / CONFIGS[kind])
-    layer, _ = tiers.read_tier(tier)
+    file, _ = read_yaml(CHECKOUT / "axolotl_configs" / CONFIGS[kind])
+    layer, _ = read_tier(tier)
     if file is None or layer is None:
         raise SystemExit(f"gpu_training: no config {kind}, or no tier {tier}")
-    overrides = tuple(config.parse_override(f"{key}={value}") for key, value in settings.items())
-    resolved = config.Config(file=file, values=file.values)
-    resolved, _ = config.with_changes(resolved, tiers.tier_changes(resolved, layer, overrides))
-    resolved, _ = config.with_changes(resolved, overrides)
+    overrides = tuple(parse_override(f"{key}={value}") for key, value in settings.items())
+    resolved = Config(file=file, values=file.values)
+    resolved, _ = with_changes(resolved, tier_changes(resolved, layer, overrides))
+    resolved, _ = with_changes(resolved, overrides)
     values: dict[str, Any] = dict(resolved.values)
     for key in [key for key in values if key.startswith(("eval_", "save_", "test_", "load_best", "metric_for", "greater_is"))]:
         del values[key]

@@ -19,7 +19,7 @@ from pathlib import Path
 from estimate import launch, preflight  # puts the checkout on the path
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from preflight import mirror
+from preflight.checkpoints import mirror
 
 STEPS, EVERY = 200, 50  # as smoke.yaml saves: a checkpoint every 8 seconds, where the 7B saves every 5 minutes
 

@@ -7,11 +7,13 @@ if sys.version_info < (3, 11):  # noqa: UP036  # before any import that an older
     sys.stderr.write(text % sys.version_info[:2])
     sys.exit(2)
 
+PUBLIC = {"Session": "preflight.cli.notebook", "setup_colab_environment": "preflight.cli.session"}
+
 
 def __getattr__(name: str) -> object:
-    """`from preflight import setup_colab_environment`, without importing anything for those who don't."""
-    if name == "setup_colab_environment":
-        from preflight.colab import setup_colab_environment
+    """`from preflight import Session, setup_colab_environment`, without importing anything for those who don't."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return setup_colab_environment
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(PUBLIC[name]), name)

@@ -1,17 +1,22 @@
-"""Finding and Report: what every check returns."""
+"""Finding: what every check returns; Diagnostics: where a preflight collects them."""
 
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import errno
+import os
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 Level = Literal["ok", "info", "warning", "error"]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One fact about the machine, the config or the data, and how to mend it."""
+    """One fact about the machine, the config or the data, and how to fix it."""
 
     code: str  # kebab-case `area.what`; stable, documented in docs/findings.md
     level: Level
@@ -20,29 +25,12 @@ class Finding:
     fix: str = ""  # a command or an edit that can be copied
 
 
-def shell_line(variables: Mapping[str, str], command: Sequence[str]) -> str:
-    """A command and the variables that it needs as one line of shell."""
-    return shlex.join([*(f"{name}={value}" for name, value in variables.items()), *command])
+class Diagnostics:
+    """The findings so far. A step that crashes becomes one of them, so that the others still run."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Everything one preflight saw and decided; `as_json` is the contract of `--json`."""
-
-    findings: tuple[Finding, ...] = ()
-    workspace: Mapping[str, object] = field(default_factory=dict)
-    gpu: Mapping[str, object] = field(default_factory=dict)
-    data: Mapping[str, object] = field(default_factory=dict)
-    example: Mapping[str, object] = field(default_factory=dict)  # --show-example: one row, token by token
-    checkpoints: Mapping[str, object] = field(default_factory=dict)
-    setup: Mapping[str, object] = field(default_factory=dict)  # colab_setup.yaml, for a config that needs a GPU
-    plan: Mapping[str, object] = field(default_factory=dict)
-    changes: tuple[Mapping[str, object], ...] = ()  # key, value, layer: what the YAML that is launched changes in the user's
-    config_path: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)  # variables that the command needs
-    command: tuple[str, ...] = ()  # empty where there is nothing to launch
-    commands: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (on which machines, argv), in order; the last is `command`
-    written: bool = False  # whether config_path holds what is to be launched; --plan-only writes nothing
+    def __init__(self, *, writes: bool = True) -> None:
+        self.findings: list[Finding] = []
+        self.writes = writes  # False for a plan, which changes nothing on this machine
 
     @property
     def ok(self) -> bool:
@@ -50,22 +38,57 @@ class Report:
         return not any(finding.level == "error" for finding in self.findings)
 
     @property
-    def launch_line(self) -> str:
-        """The launch command as one line of shell."""
-        return self.as_line(self.command)
+    def may_write(self) -> bool:
+        """Whether a stage may change anything: rows staged, checkpoints fetched, the YAML written. The one place that decides it."""
+        return self.writes and self.ok
 
-    def as_line(self, command: tuple[str, ...]) -> str:
-        """A command, with the variables that it needs, as one line of shell."""
-        return shell_line(self.environment, command)
+    def add(self, *findings: Finding) -> None:
+        self.findings += findings
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values only, ready for `json.dumps`."""
-        plain: dict[str, Any] = to_plain(asdict(self))
-        return {"ok": self.ok} | plain
+    def check(self, check: Callable[P, Sequence[Finding]], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Add what the check finds."""
+        self.add(*self.attempt((), check, *args, **kwargs))
+
+    def take(self, default: T, step: Callable[P, tuple[T, list[Finding]]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Add what the step finds, and return what it made."""
+        made, found = self.attempt((default, []), step, *args, **kwargs)
+        self.add(*found)
+        return made
+
+    def attempt(self, default: T, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the step returns, or `default` where it crashes."""
+        try:
+            return step(*args, **kwargs)
+        except Exception:  # a fault of the kit: everything expected is a finding already
+            log = Path(tempfile.gettempdir()) / f"preflight-crash-{os.getpid()}.log"
+            with log.open("a", encoding="utf-8") as file:
+                file.write(traceback.format_exc())
+            self.add(
+                Finding(
+                    code="internal.crash",
+                    level="error",
+                    where=f"{step.__module__}.{step.__qualname__}",
+                    message="internal error; this check was skipped",
+                    fix=f"report it with {log}",
+                )
+            )
+            return default
+
+
+def disk_trouble(error: OSError, folder: Path, what: str, size: int) -> Finding:
+    """What an OSError while `what` was written below `folder` means: a full disk, or one that can't be read or written."""
+    where, reason = str(error.filename or folder), error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = f"no room for {size:,} bytes of {what}: {reason}"
+        fix = f"free {size / 2**20:,.0f} MiB on the disk of {folder.parent}, or choose another: --workspace DIR"
+        return Finding(code="workspace.full", level="error", where=where, message=message, fix=fix)
+    message = f"the {what} can't be brought to {folder}: {reason}"
+    fix = "check the disk and the permissions, then run preflight again"
+    return Finding(code="data.unreadable", level="error", where=where, message=message, fix=fix)
 
 
 def to_plain(value: Any) -> Any:
-    """The value with paths as text and tuples as lists, at every depth."""
+    """The value with paths as text and tuples as lists, at every depth: what JSON can hold."""
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

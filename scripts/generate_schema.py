@@ -1,9 +1,11 @@
-"""Write the JSON schema of the pinned Axolotl's config: `.venv/bin/python scripts/generate_schema.py [FILE]`.
+"""Write the JSON schemas that editors and preflight use: `.venv/bin/python scripts/generate_schema.py [FOLDER]`.
+
+axolotl.json is that of the pinned Axolotl's config, colab_setup.json that of the kit's own settings (preflight/config/settings.py).
 
 Axolotl's own `config-schema` command prints Python reprs, because pydantic cannot name an enum of torch dtypes.
 Run this after every change of the axolotl pin; preflight and editors read the file it writes and never import Axolotl.
 
-It says what Axolotl's models say, and three things that they only do: a key that no model has is dropped in silence, so
+It says what Axolotl's models say, and three things that they only do: a key that no model has is silently ignored, so
 here it is an error; text that reads as a number or a truth value is taken for one; some keys are only there to be refused
 or renamed (`deprecated`).
 """
@@ -26,7 +28,8 @@ from axolotl.utils.schemas.config import AxolotlInputConfig
 from pydantic import AliasChoices, BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-OUT = Path(__file__).resolve().parents[1] / "axolotl_configs" / "schema" / "axolotl.json"
+CHECKOUT = Path(__file__).resolve().parents[1]
+OUT = CHECKOUT / "axolotl_configs" / "schema"
 
 # what pydantic takes for a number or a truth value in its lax mode: docs.pydantic.dev, "Conversion Table"; 1_000 is Python's own form
 INTEGER = r"^\s*[+-]?\d+(_\d+)*(\.0*)?\s*$"
@@ -190,9 +193,13 @@ def generate() -> dict[str, Any]:
 
 
 def main() -> None:
+    sys.path.insert(0, str(CHECKOUT))
+    from preflight.config.settings import settings_schema
+
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(generate(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "axolotl.json").write_text(json.dumps(generate(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (out / "colab_setup.json").write_text(json.dumps(settings_schema(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ install() { # install PIP_ARGUMENTS: pip or uv with its output in the log, and a
     [[ -z $uv ]] || by=("$uv" pip install --python "$venv/bin/python")
     "${by[@]}" "$@" -c constraints.txt >>"$log" 2>&1 &
     pip=$!
-    trap 'kill "$pip" 2>/dev/null; echo; echo "setup: interrupted; the same command goes on"; exit 130' INT TERM
+    trap 'kill "$pip" 2>/dev/null; echo; echo "setup: interrupted; run the same command again to continue"; exit 130' INT TERM
     while kill -0 "$pip" 2>/dev/null; do
         sleep 2
         line=$({ grep -v WARNING "$log" || true; } | tail -n 1 | tr -s ' ' | cut -c 1-90) # grep fails on a log that is still empty
@@ -57,7 +57,7 @@ install() { # install PIP_ARGUMENTS: pip or uv with its output in the log, and a
     if ! wait "$pip"; then
         echo "setup: the installation failed after $SECONDS s. The end of $log:" >&2
         grep -v '^ *$' "$log" | tail -n 8 >&2
-        echo "setup: mend the cause (network? disk: $(df -h . | awk 'NR == 2 {print $4}') free) and run the same command again" >&2
+        echo "setup: fix the cause (network? disk: $(df -h . | awk 'NR == 2 {print $4}') free) and run the same command again" >&2
         exit 1
     fi
 }

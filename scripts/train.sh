@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole road: set up, preflight, the very command that preflight prints, then what the run reached.
+# The full pipeline: set up, preflight, the very command that preflight decided on, then what the run reached.
 #   scripts/train.sh [CONFIG [preflight options]]      default: axolotl_configs/smoke.yaml
-# Skips what is done. Goes on from the newest whole checkpoint after a stop. Never deletes a run.
+# Skips what is done. Resumes from the latest complete checkpoint after a stop. Never deletes a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 config=${1:-axolotl_configs/smoke.yaml}
@@ -20,19 +20,16 @@ echo
 
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-trap 'echo "train: stopped; the same command goes on from the newest checkpoint"; exit 130' INT
-"$venv/bin/python" -m preflight "$config" "$@" | tee "$report"
+trap 'echo "train: stopped; the same command resumes from the latest checkpoint"; exit 130' INT
+"$venv/bin/python" -m preflight "$config" "$@" --report "$report"
 
-command=$(tail -n 1 "$report")
-if [[ $command == *" -m axolotl.cli.train "* ]]; then
-    echo
-    SECONDS=0
-    if ! eval "$command"; then
-        echo "train: training ended with an error, see above. The same command goes on from the newest checkpoint" >&2
-        exit 1
-    fi
-    echo
-    echo "train: the command above took $SECONDS s"
+echo
+SECONDS=0
+if ! "$venv/bin/python" -m preflight.cli.launch "$report"; then
+    echo "train: training ended with an error, see above. The same command resumes from the latest checkpoint" >&2
+    exit 1
 fi
+((SECONDS < 5)) || echo "
+train: the command above took $SECONDS s"
 echo
 "$venv/bin/python" -m preflight.evaluation "$config" ${workspace[@]+"${workspace[@]}"}

@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.drive import Drive, can_mount
-from tests.hub import Hub
-from tests.oracle import Axolotl
+from preflight.cli.preflight import main
+from tests.support.drive import Drive, can_mount
+from tests.support.hub import Hub
+from tests.support.oracle import Axolotl
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+FAKES = CHECKOUT / "tests/support/fakes"
+HUB = Hub()  # that every process of the tests asks, in the place of the real one: the client reads its address when it is imported
+os.environ["HF_ENDPOINT"] = HUB.address
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # two trainings at once on two cores: 109 s, and 404 s where threads wait by spinning (2026-11-26)
+for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
+    os.environ.pop(name, None)
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Ran:
 def environment(gpus=None):
     """This process's variables, with the fake driver in the place of NVIDIA's."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("COLAB_", "AXOLOTL_"))}
-    env["PYTHONPATH"] = str(CHECKOUT / "tests" / "fakes")
+    env |= {"PYTHONPATH": str(FAKES), "COLUMNS": "110"}
     if gpus is not None:
         env["FAKE_GPUS"] = json.dumps(gpus)
     return env
@@ -47,11 +56,30 @@ def run(*command, cwd=CHECKOUT, env=None):
 
 
 @pytest.fixture
-def preflight(tmp_path):
-    """Runs `python -m preflight` as a person does, on a workspace of its own."""
+def preflight(tmp_path, monkeypatch, capsys):
+    """Runs `python -m preflight` on a workspace of its own: in this process, or in one of its own `under` a command or in another folder,
+    which may hold a copy of the project."""
+    monkeypatch.syspath_prepend(str(FAKES))
 
     def call(*arguments, gpus=None, workspace=tmp_path / "workspace", under=(), cwd=CHECKOUT):
-        return run(*under, sys.executable, "-m", "preflight", *arguments, "--workspace", workspace, cwd=cwd, env=environment(gpus))
+        argv = [str(part) for part in (*arguments, "--workspace", workspace)]
+        if under or cwd != CHECKOUT:
+            return run(*under, sys.executable, "-m", "preflight", *argv, cwd=cwd, env=environment(gpus))
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, "pynvml", raising=False)  # the stand-in reads FAKE_GPUS when it is imported
+            patch.chdir(CHECKOUT)
+            for name in os.environ.keys() - environment(gpus).keys():
+                patch.delenv(name)
+            for name, value in environment(gpus).items():
+                patch.setenv(name, value)
+            capsys.readouterr()
+            try:
+                code = main(argv)
+            except SystemExit as end:  # argparse, for wrong usage and --help
+                code = end.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err, err
+        return Ran(code, out, err)
 
     return call
 
@@ -153,14 +181,9 @@ def smoke(tmp_path_factory):
     return SmokeRun(checkout, (first[0], second[0]), (first[1], second[1]), resumed, again)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture
 def hub():
-    """The hub that every process of the tests asks, in the place of the real one."""
-    server = Hub()
-    os.environ["HF_ENDPOINT"] = server.address
-    yield server
-    del os.environ["HF_ENDPOINT"]
-    server.close()
+    return HUB
 
 
 @pytest.fixture(scope="session")
@@ -169,3 +192,11 @@ def axolotl():
     oracle = Axolotl()
     yield oracle
     oracle.close()
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that share something which takes minutes to make stay in one worker of `pytest -n 2 --dist loadgroup`."""
+    for item in items:
+        for shared in ("smoke", "axolotl"):
+            if shared in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(shared))

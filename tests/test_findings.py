@@ -1,7 +1,13 @@
 import re
 
-from preflight.findings import Finding, Report
+import pytest
+
+from preflight.findings import Diagnostics, Finding
+from preflight.launch.command import shell_line
+from tests.cli.test_text import report
 from tests.conftest import CHECKOUT
+
+OK, WARNING, ERROR = (Finding(code="x.y", level=level, message="m") for level in ("ok", "warning", "error"))
 
 
 def test_docs_and_code_name_the_same_findings():
@@ -13,11 +19,27 @@ def test_docs_and_code_name_the_same_findings():
 
 
 def test_a_report_is_ok_until_a_finding_is_an_error():
-    warning, error = (Finding(code="x.y", level=level, message="m") for level in ("warning", "error"))
-    assert Report(findings=(warning,)).ok
-    assert not Report(findings=(warning, error)).ok
+    assert report(WARNING).ok
+    assert not report(WARNING, ERROR).ok
 
 
-def test_the_launch_line_is_shell():
-    report = Report(environment={"A": "", "B": "x y"}, command=("run", "it's"))
-    assert report.launch_line == """A= 'B=x y' run 'it'"'"'s'"""
+@pytest.mark.parametrize(("writes", "findings", "may"), [(True, (OK, WARNING), True), (True, (WARNING, ERROR), False), (False, (OK,), False)])
+def test_a_stage_may_write_unless_this_is_a_plan_or_an_error_was_found(writes, findings, may):
+    diagnostics = Diagnostics(writes=writes)
+    diagnostics.add(*findings)
+    assert diagnostics.may_write == may
+
+
+def test_a_step_that_crashes_is_a_finding_and_the_others_still_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    diagnostics = Diagnostics()
+    assert diagnostics.take("default", lambda: 1 / 0) == "default"
+    diagnostics.check(lambda: [WARNING])
+    assert [finding.code for finding in diagnostics.findings] == ["internal.crash", "x.y"]
+    (log,) = tmp_path.iterdir()
+    assert "ZeroDivisionError" in log.read_text()
+    assert str(log) in diagnostics.findings[0].fix
+
+
+def test_a_launch_line_is_shell():
+    assert shell_line({"A": "", "B": "x y"}, ("run", "it's")) == """A= 'B=x y' run 'it'"'"'s'"""

@@ -1,0 +1,1 @@
+"""What earlier sessions left, here and on Drive: described, verified, copied and brought back. No rows."""

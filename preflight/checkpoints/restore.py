@@ -1,0 +1,103 @@
+"""Bring back what earlier sessions left: to Drive what is only here, from Drive what is only there."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from preflight.checkpoints import manifest, mirror
+from preflight.checkpoints.drive import check_drive, unreachable
+from preflight.checkpoints.mirror import FINAL, MirrorSettings
+from preflight.checkpoints.verify import Checkpoint, inspect_mirrored, latest_complete
+from preflight.files import Progress, require_mount
+from preflight.findings import Finding
+from preflight.machine.platforms.base import Platform
+from preflight.machine.run_folder import RunFolder
+
+
+def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
+    """Mirror what an earlier session could not. Whatever goes wrong is a warning: the rows and the GPU are judged all the same."""
+    settings = mirror.read_settings(run.folder)
+    if settings is None or not settings.to or not run.outputs.is_dir():
+        return []
+    try:
+        with mirror.exclusive_lock(run.outputs, wait=False) as free:
+            brought = [name for name in mirror.mirror(run.outputs, settings, progress) if not mirror.is_small(name)] if free else []
+    except OSError as error:
+        message = f"what an earlier session left is not on Drive yet: {error.strerror or error} (Errno {error.errno})"
+        fix = f"when Drive is back: python -m preflight.mirror {run.outputs}"
+        return [Finding(code="drive.not-mirrored", level="warning", where=settings.to, message=message, fix=fix)]
+    if not brought:
+        return []
+    named = ", ".join("the final adapter" if name == FINAL else name for name in brought)
+    return [Finding(code="drive.mirrored", level="ok", where=settings.to, message=f"{named}: left by an earlier session, now on Drive")]
+
+
+def inspect_drive_checkpoints(settings: MirrorSettings, platform: Platform) -> tuple[tuple[Checkpoint, ...], list[Finding]]:
+    """The checkpoints in the folder for results."""
+    if not settings.to:
+        return (), []
+    try:
+        require_mount(settings.mount)
+        return inspect_mirrored(Path(settings.to)), []
+    except OSError as error:
+        return (), check_drive(unreachable(Path(settings.to), settings.mount, error), None, platform)
+
+
+def restore(
+    run: RunFolder, settings: MirrorSettings, here: Sequence[Checkpoint], mirrored: Sequence[Checkpoint], platform: Platform, progress: Progress
+) -> tuple[tuple[Checkpoint, ...], list[Finding]]:
+    """Fetch the latest complete checkpoint on Drive if it is newer than those `here`, the best one, the final adapter, the curves.
+
+    Returns the checkpoints that are here then. A copy that does not agree with its manifest is passed over for the one before it.
+    """
+    to, fetched, findings = Path(settings.to), list[Checkpoint](), list[Finding]()
+    latest = latest_complete(here)
+    try:
+        fetched += _fetch_newer(run, to, latest.step if latest else -1, mirrored, findings, progress)
+        latest = fetched[-1] if fetched else latest
+        fetched += _fetch_best(run, to, latest, mirrored, progress)
+        final = manifest.read(to)
+        if final and latest and final.step == latest.step and manifest.read(run.outputs) is None:
+            mirror.bring(to, run.outputs, FINAL, progress)
+            findings.append(_restored(to, "the final adapter"))
+        mirror.restore_small(to, run.outputs)
+    except mirror.DamagedError as error:
+        message = f"{error.filename} is incomplete: {error.strerror}"
+        findings.append(Finding(code="checkpoint.corrupt", level="warning", where=str(error.filename), message=message, fix="no action needed"))
+    except OSError as error:
+        findings += check_drive(unreachable(to, settings.mount, error), None, platform)
+    names = {one.path.name for one in fetched}
+    kept = [*fetched, *(one for one in here if one.path.name not in names)]
+    return tuple(sorted(kept, key=lambda one: one.step, reverse=True)), findings
+
+
+def _fetch_newer(
+    run: RunFolder, to: Path, step: int, mirrored: Sequence[Checkpoint], findings: list[Finding], progress: Progress
+) -> list[Checkpoint]:
+    """The newest one after `step` that arrives as its manifest says; none if there is none. Raises OSError."""
+    for one in mirrored:
+        if one.problem or one.step <= step:
+            continue
+        try:
+            mirror.bring(to, run.outputs, one.path.name, progress)
+        except mirror.DamagedError as error:
+            message = f"{one.path.name} on Drive is incomplete ({error.strerror}); an earlier one is used"
+            findings.append(Finding(code="checkpoint.corrupt", level="warning", where=str(one.path), message=message, fix=f"rm -r {one.path}"))
+            continue
+        findings.append(_restored(one.path, f"step {one.step} of {one.max_steps}"))
+        return [replace(one, path=run.outputs / one.path.name)]
+    return []
+
+
+def _fetch_best(run: RunFolder, to: Path, latest: Checkpoint | None, mirrored: Sequence[Checkpoint], progress: Progress) -> list[Checkpoint]:
+    """The best checkpoint that the latest one names, if it is only on Drive. Raises OSError."""
+    held = manifest.read(latest.path) if latest else None
+    best = next((one for one in mirrored if held and one.step == held.best_step), None)
+    if best is None or manifest.read(run.outputs / best.path.name) or manifest.read(best.path) is None:
+        return []
+    mirror.bring(to, run.outputs, best.path.name, progress)
+    return [replace(best, path=run.outputs / best.path.name)]
+
+
+def _restored(path: Path, what: str) -> Finding:
+    return Finding(code="checkpoint.restored", level="ok", where=str(path), message=f"{what} was only on Drive; restored here and verified")

@@ -1,0 +1,72 @@
+"""What every command line and cell shares: exit codes, the crash log, the progress bar, how a finding is shown."""
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from preflight.files import Progress
+from preflight.findings import Finding
+
+EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
+INTERRUPTED = "Interrupted. No partial files were left; run the same command again to continue."
+
+
+def guarded(program: str, command: Callable[[], int], interrupted: str = INTERRUPTED) -> int:
+    """The exit code of a command, whatever happens in it; no traceback reaches the user."""
+    try:
+        return command()
+    except KeyboardInterrupt:
+        print(f"\r{interrupted}" if sys.stderr.isatty() else interrupted, file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "preflight":
+            raise
+        install = "Install everything: scripts/setup.sh, then use .venv/bin/python"
+        print(f"{program}: the Python package {error.name} is not installed. {install}", file=sys.stderr)
+        return EXIT_USAGE
+    except Exception:
+        with tempfile.NamedTemporaryFile("w", prefix="preflight-crash-", suffix=".log", delete=False, encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+        print(f"{program}: internal error, please report it with {log.name}", file=sys.stderr)
+        return EXIT_FAULT
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on standard error for work that takes longer than a blink; nothing where that is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total, visible=True)
+
+
+def progress_line(what: str, done: int, total: int) -> None:
+    """A Progress of one line, for programs that run where nothing is installed."""
+    if sys.stderr.isatty():
+        share = f"{done / total:.0%}" if total else f"{done:,}"
+        print(f"\r\033[K{what} {share}" + ("\r\033[K" if total and done >= total else ""), end="", file=sys.stderr, flush=True)
+
+
+def show_findings(findings: Sequence[Finding], file: TextIO | None = None) -> None:
+    """Each finding as lines of plain text."""
+    for finding in findings:
+        where = f"  {finding.where}" if finding.where else ""
+        fix = f"\n  fix: {finding.fix}" if finding.fix else ""
+        print(f"{finding.level} {finding.code}{where}\n  {finding.message}{fix}", file=file)
+
+
+def show(text: str, *, error: bool = False) -> None:
+    print(text, file=sys.stderr if error else sys.stdout, flush=True)

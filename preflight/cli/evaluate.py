@@ -1,0 +1,140 @@
+"""The command line of the evaluation: `python -m preflight.evaluation CONFIG`, after training."""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_finished, latest_complete
+from preflight.cli.console import EXIT_ERROR, guarded, show
+from preflight.config.layers import Config, lookup
+from preflight.config.settings import read_settings
+from preflight.config.yaml_file import read_yaml
+from preflight.data.prompt_strategies import find_strategy
+from preflight.files import CHECKOUT, write_atomic
+from preflight.launch.command import accelerate_command, launch_variables
+from preflight.machine.environment import inspect_environment, near
+from preflight.machine.run_folder import RunFolder
+from preflight.machine.workspace import find_workspace
+from preflight.training.evaluation import answers, losses, result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print what a finished run reached; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m preflight.evaluation",
+        description="What a finished run reached: eval loss before and after, and test questions answered by base and adapter. Run it in training's environment.",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML that was given to preflight")
+    parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
+    parser.add_argument("--questions", type=int, default=50, metavar="N", help="how many test rows to ask (default 50)")
+    parser.add_argument("--test-loss", action="store_true", help="the loss on validation and test rows instead, by Axolotl's own evaluation")
+    args = parser.parse_args(argv)
+    logging.disable(logging.WARNING)  # torch and torchao warn about extensions that no part of this needs
+    return guarded("evaluation", partial(_evaluate, args), interrupted="Interrupted. The run itself is untouched.")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    run = find_workspace(args.workspace).run(args.config.stem)
+    file, findings = read_yaml(run.config)
+    settings, more = read_settings()
+    latest = latest_complete(inspect_checkpoints(run.outputs))
+    train = f"make train CONFIG={os.path.relpath(args.config)}"
+    if file is None or settings is None or latest is None:
+        for finding in (*findings, *more):
+            show(f"{finding.where}: {finding.message}; {finding.fix}", error=True)
+        show(f"{run.folder} holds no trained run. Train it: {train}", error=True)
+        return EXIT_ERROR
+    if not is_finished(run.outputs):
+        show(f"The run stopped at step {latest.step} of {latest.max_steps}. To resume it: {train}", error=True)
+        return EXIT_ERROR
+    test = _test_rows(file.values, settings.data.test_file)
+    if args.test_loss:
+        return _test_loss(Config(file=file, values=file.values), run, test)
+    measured = result.read_result(run)
+    if measured is None or measured.questions > args.questions:
+        measured = _measure(file.values, run, latest, test, args.questions)
+        write_atomic(run.folder / result.FILE, result.as_text(measured))
+    _show(measured, run.outputs, args.config)
+    return 0
+
+
+def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int) -> result.Result:
+    """Ask the questions of the test rows, and take the losses from the trainer's log. Raises OSError."""
+    strategy = find_strategy(lookup(values, "datasets.0") or {})
+    questions = answers.read_questions(test, strategy, values, limit) if strategy and test.is_file() else []
+    asked = None
+    if questions:
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(f"asking base and adapter {len(questions)} questions of {test.name}", total=2 * len(questions))
+            asked = answers.ask(values, run.outputs, questions, lambda done, total: bar.update(task, completed=done, total=total))
+    state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
+    return result.summarise(asked, state, run.outputs)
+
+
+def _test_rows(values: Mapping[str, Any], name: str) -> Path:
+    """The test rows, which lie beside the training rows."""
+    return Path(str(lookup(values, "datasets.0.path"))).with_name(name)
+
+
+def _test_loss(config: Config, run: RunFolder, test: Path) -> int:
+    environment = inspect_environment()
+    if not test.is_file():
+        return _no_loss(f"{test} does not exist, so nothing was held back to test on")
+    if environment.accelerate is None:
+        return _no_loss("there is no training environment: scripts/setup.sh")
+    path = run.folder / losses.FOLDER / "config.yaml"
+    write_atomic(path, yaml.safe_dump(losses.evaluation_values(config.values, run, test), sort_keys=False))
+    command = accelerate_command(environment, path, needs_gpu=config.needs_gpu, module="axolotl.cli.evaluate")
+    variables = {"PYTHONPATH": str(CHECKOUT)} | launch_variables(config, local_rows=True)
+    show(f"Axolotl evaluates {test.name} and the validation rows: {shlex.join(command)}")
+    log = run.folder / losses.FOLDER / "evaluation.log"
+    with log.open("w", encoding="utf-8") as file, Console(stderr=True).status("evaluating"):
+        done = subprocess.run(command, env=os.environ | variables, stdout=file, stderr=subprocess.STDOUT, check=False)
+    try:
+        validation, tested = losses.read_losses(run)
+    except (OSError, ValueError):
+        return _no_loss(f"Axolotl's evaluation ended with exit code {done.returncode}; its output is in {log}")
+    show(f"\nloss          validation rows {validation:.3f}, test rows {tested:.3f}, never trained on and never chosen by")
+    return 0
+
+
+def _no_loss(why: str) -> int:
+    show(f"no loss on test rows: {why}", error=True)
+    return EXIT_ERROR
+
+
+def _show(measured: result.Result, outputs: Path, config: Path) -> None:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    table = Table("", "base", "adapter", "", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    before, after = measured.eval_loss_before, measured.eval_loss_after
+    if before is not None and after is not None:
+        table.add_row("eval loss", f"{before:.3f}", f"{after:.3f}", f"{after / before:.0%} of the base's")
+    if measured.questions:
+        table.add_row(
+            "exact answers",
+            f"{measured.base_exact} of {measured.questions}",
+            f"{measured.adapter_exact} of {measured.questions}",
+            "test rows, never trained on",
+        )
+    console.print(table)
+    if measured.example:
+        console.print()
+        for name, text in measured.example.items():
+            console.print(f"{name:<10}{' '.join(text.split())}")
+    folder = near(outputs.absolute())
+    console.print(f"\nadapter       {folder}")
+    console.print(f"TensorBoard   {near(Path(sys.executable).with_name('tensorboard'))} --logdir {folder}")
+    console.print(f"again         make train CONFIG={os.path.relpath(config)}: resumes after a stop, does nothing to a finished run")

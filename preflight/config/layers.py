@@ -1,0 +1,139 @@
+"""YAML <- tier <- --set <- preflight's own paths, with where each value came from."""
+
+import copy
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from preflight.config.yaml_file import YamlFile
+from preflight.findings import Finding
+
+
+class UsageError(Exception):
+    """The command line itself is wrong; the message says how to write it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One value that a layer sets, by its dotted key."""
+
+    key: str
+    value: Any
+    layer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """An Axolotl config after its layers, and the changes that made it from the user's file."""
+
+    file: YamlFile
+    values: Mapping[str, Any]
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.file.path.stem
+
+    @property
+    def needs_gpu(self) -> bool:
+        """False for a config that says `device: cpu`, as smoke.yaml does."""
+        return self.values.get("device") != "cpu"
+
+    def where(self, key: str) -> str:
+        """The place to edit: the file's line, or the layer that set the key."""
+        layers = [change.layer for change in self.changes if change.key == key]
+        return f"{layers[-1]} $.{key}" if layers else self.file.where(key)
+
+
+def parse_override(text: str) -> Change:
+    """`--set KEY=VALUE`, the value read as YAML. Raises UsageError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text}: write it as KEY=VALUE, for example --set learning_rate=0.0001")
+    try:
+        return Change(key=key.strip(), value=yaml.safe_load(value), layer="--set")
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not YAML: {getattr(error, 'problem', None) or error}") from None
+
+
+def with_changes(config: Config, changes: Iterable[Change]) -> tuple[Config, list[Finding]]:
+    """The config with each change applied, in order; one that has no place to go is a finding."""
+    values = copy.deepcopy(dict(config.values))
+    applied, findings = [], []
+    for change in changes:
+        before = lookup(values, change.key)
+        problem = _assign(values, change)
+        if problem:
+            where = f"{change.layer} $.{change.key}"
+            findings.append(Finding(code="config.bad-value", level="error", where=where, message=problem, fix="name an entry that the YAML has"))
+        elif change.value != before:
+            applied.append(change)
+    replaced = {change.key for change in applied}
+    kept = tuple(change for change in config.changes if change.key not in replaced)
+    return Config(file=config.file, values=values, changes=(*kept, *applied)), findings
+
+
+def check_layer(layer: YamlFile, allowed: frozenset[str], may: str) -> list[Finding]:
+    """`config.not-for-a-tier` for each key of a layer that is not `allowed` there; `may` says what the layer is for."""
+    return [
+        Finding(
+            code="config.not-for-a-tier",
+            level="error",
+            where=layer.where(str(key)),
+            message=f"{key}: {may}; it must not change the training result, so that a run can resume on another GPU",
+            fix="set it in the config itself",
+        )
+        for key in layer.values
+        if key not in allowed
+    ]
+
+
+def render(config: Config, command: str) -> str:
+    """The resolved YAML: a comment that says which layer set each changed value, then the values."""
+    origin = os.path.relpath(config.file.path)
+    head = [f"# Written by preflight from {origin}. Edit that file, not this one.", f"# Launched by: {command}", "#"]
+    head += [f"# {change.layer + ':':<16} {change.key} = {shown(change.value)}" for change in config.changes]
+    return "\n".join(head) + "\n\n" + yaml.safe_dump(dict(config.values), sort_keys=False, allow_unicode=True, width=1000)
+
+
+def shown(value: Any) -> str:
+    """A value on one line, as YAML writes it."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return str(text).removesuffix("\n").removesuffix("\n...")
+
+
+def lookup(values: Any, key: str) -> Any:
+    """The value at a dotted key, or None."""
+    for part in key.split("."):
+        if isinstance(values, Mapping):
+            values = values.get(part)
+        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            return None
+    return values
+
+
+def _assign(values: dict[str, Any], change: Change) -> str:
+    """Set the value at its dotted key, making mappings on the way; return what is in the way, or ''."""
+    target: Any = values
+    *parents, last = change.key.split(".")
+    for depth, part in enumerate(parents):
+        if isinstance(target, dict):
+            if target.get(part) is None:
+                target[part] = {}
+            target = target[part]
+        elif isinstance(target, list) and part.isdigit() and int(part) < len(target):
+            target = target[int(part)]
+        else:
+            return f"{'.'.join(parents[: depth + 1])} does not exist, so {change.key} can't be set"
+    if isinstance(target, dict):
+        target[last] = change.value
+    elif isinstance(target, list) and last.isdigit() and int(last) < len(target):
+        target[int(last)] = change.value
+    else:
+        return f"{'.'.join(parents)} holds {shown(target)}, which has no {last}"
+    return ""

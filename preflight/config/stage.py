@@ -1,0 +1,122 @@
+"""The second stage: the user's YAML and the layers on top of it become one config, which is judged."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from preflight.config import base_model, scale, schema, tiers
+from preflight.config.base_model import ModelShape
+from preflight.config.checks import Situation, check_values
+from preflight.config.layers import Change, Config, with_changes
+from preflight.config.scale import Scale
+from preflight.config.settings import Settings, check_settings
+from preflight.config.tiers import CPU, Tier
+from preflight.config.values import step_size
+from preflight.config.yaml_file import YamlFile
+from preflight.findings import Diagnostics
+from preflight.machine.gpu import check_driver
+from preflight.machine.stage import Machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is trained: one config, and what led to it. Misspelt keys are spelt right in it and wrong values left out, so that all
+    else can be judged in the same run; nothing is launched then."""
+
+    config: Config
+    untiered: Config  # without the layers of a GPU and an engine
+    overrides: tuple[Change, ...] = ()  # of `--set`, those that could be applied
+    tier: Tier | None = None
+    tier_name: str = ""  # of the settings that are used: a GPU's tier, `cpu`, or '' where no tier applies
+    scale: Scale | None = None
+    shape: ModelShape | None = None
+
+
+def resolve_config(
+    file: YamlFile, overrides: Sequence[Change], wanted: Scale | None, settings: Settings, machine: Machine, diagnostics: Diagnostics
+) -> Recipe:
+    """The config after its layers: YAML <- tier <- engine <- --set. What is wrong with it goes to `diagnostics`."""
+    config = diagnostics.take(Config(file=file, values=file.values), with_changes, Config(file=file, values=file.values), overrides)
+    config, reported = _judge_keys(config, diagnostics)
+    accepted = tuple(change for change in overrides if not _refused(change.key, reported))
+    untiered = config
+    tier = (tiers.tier_of(machine.gpu) or tiers.nearest_tier(machine.gpu)) if machine.gpu and config.needs_gpu else None
+    _judge_gpu(config, tier, settings, machine, diagnostics)
+    tier_name = tier.name if tier else "" if config.needs_gpu else CPU
+    if tier_name:
+        config = _with_tier(config, tier_name, accepted, diagnostics)
+    if wanted:
+        wanted = wanted if wanted.gpus_per_node else replace(wanted, gpus_per_node=max(1, len(machine.gpus.gpus)))
+        config = _with_scale(config, wanted, step_size(untiered.values), machine, diagnostics)
+    diagnostics.check(check_settings, settings, config)
+    shape = _judge_model(config, machine, diagnostics)
+    situation = Situation(
+        compute_capability=machine.gpu.compute_capability if machine.gpu and config.needs_gpu else None,
+        base_model_missing=diagnostics.attempt(False, base_model.is_missing, _model(config)),
+        installed=machine.environment.installed,
+        reported=reported,
+    )
+    diagnostics.check(check_values, config, situation)
+    return Recipe(config=config, untiered=untiered, overrides=accepted, tier=tier, tier_name=tier_name, scale=wanted, shape=shape)
+
+
+def _judge_keys(config: Config, diagnostics: Diagnostics) -> tuple[Config, frozenset[str]]:
+    """The config with what the schema refuses repaired or left out, and the dotted keys of that."""
+    known = schema.read_schema()
+    problems = diagnostics.attempt([], schema.find_problems, config, known)
+    diagnostics.add(*(problem.finding for problem in problems))
+    diagnostics.check(schema.check_plugin_keys, config, known)
+    diagnostics.check(schema.check_deprecated, config, known)
+    return schema.repaired(config, problems), frozenset(problem.path for problem in problems)
+
+
+def _refused(key: str, reported: frozenset[str]) -> bool:
+    """Whether an override set something, or set something inside something, that the schema refused."""
+    return any(path == key or path.startswith(f"{key}.") or key.startswith(f"{path}.") for path in reported)
+
+
+def _judge_gpu(config: Config, tier: Tier | None, settings: Settings, machine: Machine, diagnostics: Diagnostics) -> None:
+    diagnostics.check(tiers.check_gpu, machine.gpus, tier, needs_gpu=config.needs_gpu)
+    if config.needs_gpu:
+        diagnostics.check(check_driver, machine.gpus, machine.environment.installed)
+    diagnostics.check(tiers.check_expected, tier, settings.compute.expected_gpu, settings.compute.compute_units_per_hour)
+
+
+def _with_tier(config: Config, name: str, overrides: Sequence[Change], diagnostics: Diagnostics) -> Config:
+    """The config with the tier's settings. The tier ranks below --set: it is applied to what --set made, and --set again on top of it."""
+    layer = diagnostics.take(None, tiers.read_tier, name)
+    if layer is None:
+        return config
+    config, _ = with_changes(config, tiers.tier_changes(config, layer, overrides))
+    config, _ = with_changes(config, overrides)
+    diagnostics.check(tiers.check_tier, layer)
+    plugins = {"plugins": config.values.get("plugins")} if config.values.get("plugins") else {}
+    _judge_keys(Config(file=layer, values=plugins | dict(layer.values)), diagnostics)
+    return config
+
+
+def _with_scale(config: Config, wanted: Scale, step: int, machine: Machine, diagnostics: Diagnostics) -> Config:
+    """The config with the engine's overlay on top, and the user's step of so many sequences shared out."""
+    overlay = diagnostics.take(None, scale.read_overlay, wanted.engine)
+    diagnostics.check(scale.check_step, config, wanted, step)
+    diagnostics.check(scale.check_device, config, wanted)
+    diagnostics.check(scale.check_engine, wanted, machine.environment.installed)
+    diagnostics.check(scale.check_gpus, wanted, machine.gpus.gpus)
+    diagnostics.check(scale.check_nccl, os.environ, machine.host.interfaces, wanted)
+    diagnostics.check(scale.check_host_memory, wanted, machine.host.memory_gib)
+    if overlay is None:
+        return config
+    diagnostics.check(scale.check_overlay, overlay)
+    return with_changes(config, scale.scale_changes(config, overlay, wanted, step))[0]
+
+
+def _judge_model(config: Config, machine: Machine, diagnostics: Diagnostics) -> ModelShape | None:
+    """The shape of the base model, where it is known; the hub is asked for it unless this is a plan."""
+    if diagnostics.writes:
+        reading = diagnostics.attempt(None, base_model.inspect_hub, _model(config))
+        diagnostics.check(base_model.check_hub, reading, machine.workspace.platform, config.where("base_model"))
+    return diagnostics.attempt(None, base_model.find_shape, _model(config))
+
+
+def _model(config: Config) -> str:
+    return str(config.values.get("base_model") or "")

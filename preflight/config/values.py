@@ -1,0 +1,44 @@
+"""What the numbers of a config come to, with Axolotl's defaults."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from preflight.config.keys import STEP_KEYS
+
+
+def step_size(values: Mapping[str, Any]) -> int:
+    """Sequences in one optimizer step: micro_batch_size x gradient_accumulation_steps x GPUs (Axolotl's default is 1 for each)."""
+    micro, accumulation = (whole_number(values.get(key), 1) for key in STEP_KEYS)
+    return micro * accumulation * world_size(values)
+
+
+def sequences_on_each(values: Mapping[str, Any]) -> int:
+    """Sequences of a step that one GPU computes."""
+    return step_size(values) // world_size(values)
+
+
+def world_size(values: Mapping[str, Any]) -> int:
+    """GPUs that share a step, which `--scale` writes down. Axolotl itself counts the processes that were launched."""
+    return whole_number(values.get("world_size"), 1)
+
+
+def sequence_len(values: Mapping[str, Any]) -> int:
+    """Tokens in a sequence (Axolotl's default is 512)."""
+    return whole_number(values.get("sequence_len"), 512)
+
+
+def whole_number(value: Any, default: int) -> int:
+    """The value as Axolotl takes it ("4" is 4), or the default where it is none; schema.py says that it is wrong."""
+    try:
+        return max(1, int(value))
+    except (TypeError, ValueError):
+        return default
+
+
+def dataset_entries(values: Mapping[str, Any], *names: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(dotted key, entry) of each data set that the config lists, by default of `datasets` and then of `test_datasets`."""
+    for name in names or ("datasets", "test_datasets"):
+        held = values.get(name)
+        for index, entry in enumerate(held if isinstance(held, list) else ()):
+            if isinstance(entry, Mapping):
+                yield f"{name}.{index}", entry

@@ -1,0 +1,149 @@
+"""Judge the rows of a config, from one scan of each file: what is wrong with them, what repeats, and how long they are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preflight.config.values import dataset_entries
+from preflight.data.duplicates import RowDigests, check_duplicates, check_leakage
+from preflight.data.lengths import Lengths, check_judged, check_lengths, check_special_tokens
+from preflight.data.preview import Preview, tokenize_with_loss_mask
+from preflight.data.prompt_strategies import PromptStrategy, find_strategy
+from preflight.data.rows import check_near_empty, check_rows, read_rows
+from preflight.data.scan import Chunk, FileScan, scan_file
+from preflight.data.sql import check_sql
+from preflight.data.staging import DataFile, Staged
+from preflight.data.tokenizer import Tokenizer, find_tokenizer
+from preflight.files import Progress
+from preflight.findings import Finding
+
+MOST_ROWS = 50_000  # above this in all files together, lengths are those of a seeded sample; all else is over every row
+SAMPLE = 10_000  # rows in that sample: the mean length is then known to about 1%
+FEWEST = 1_000  # rows of each file in it
+MISSING = "a file is missing, which is reported above"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetLengths:
+    """The lengths of the rows of a config: one Lengths for each entry of `datasets` and of `test_datasets`."""
+
+    train: tuple[Lengths, ...] = ()
+    held_out: tuple[Lengths, ...] = ()
+    tokenizer: str = ""  # where it comes from
+    sql: Mapping[Path, float] = field(default_factory=dict)  # the share of each file's answers that PostgreSQL parses, where it was asked
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens in an epoch."""
+        return sum(lengths.tokens for lengths in self.train)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowFile:
+    """A staged file, and the strategy that reads it."""
+
+    key: str  # `datasets.0`; empty for the test rows, which are read as the first training rows are
+    path: Path
+    rows: int
+    strategy: PromptStrategy
+
+    @property
+    def group(self) -> str:
+        """`datasets`, `test_datasets`, or '' for the test rows."""
+        return self.key.partition(".")[0]
+
+
+def audit_rows(
+    values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged], progress: Progress
+) -> tuple[DatasetLengths, list[Finding]]:
+    """The lengths of all rows, read where they were staged, and all that is wrong with them. Raises OSError."""
+    entries = dict(dataset_entries(values))
+    known = list(_known(entries, files, staged))
+    base_model = str(values.get("base_model") or "")
+    tokenizer = find_tokenizer(base_model) if known else None
+    reason = "of another method than fine-tuning" if values.get("rl") else _why_not_counted(entries, files, known, tokenizer, base_model)
+    findings: list[Finding] = []
+    lengths: dict[str, Lengths] = {}
+    scans: dict[RowFile, FileScan] = {}
+    total = sum(file.rows for file in known)
+    for file in known:
+        counted = values if tokenizer and file.key and not reason else None
+        share = min(1.0, max(SAMPLE / total, FEWEST / max(1, file.rows))) if total > MOST_ROWS else 1.0
+        scan = scans[file] = scan_file(Chunk(path=file.path, strategy=file.strategy, share=share, values=counted), tokenizer, base_model, progress)
+        findings += check_file(file.path, scan, tokenizer)
+        if counted is not None:
+            found = lengths[file.key] = Lengths(
+                path=file.path, rows=file.rows, measured=tuple(scan.measured), sampled=share < 1, unjudged=file.strategy.unjudged(values)
+            )
+            findings += check_lengths(found, file.strategy, values) + check_judged(found, file.key)
+    findings += check_overlap([(file.group, scan.digests) for file, scan in scans.items()])
+    sql = {file.path: 1 - scan.not_sql / scan.parsed for file, scan in scans.items() if scan.parsed}
+    if reason or tokenizer is None:
+        return DatasetLengths(sql=sql), findings + ([_skipped(f"steps were not counted: {reason}")] if reason and reason != MISSING else [])
+    train, held_out = (tuple(lengths[key] for key in entries if key.startswith(f"{name}.")) for name in ("datasets", "test_datasets"))
+    return DatasetLengths(train=train, held_out=held_out, tokenizer=tokenizer.source, sql=sql), findings
+
+
+def check_file(path: Path, scan: FileScan, tokenizer: Tokenizer | None) -> list[Finding]:
+    """What is wrong with the rows of a file, each by itself."""
+    findings = check_rows(path, scan.problems, scan.bad) + check_near_empty(path, scan.near_empty)
+    if tokenizer:
+        findings += check_special_tokens(path, scan.bos, tokenizer.bos, "at the start of the text, so it would be there twice")
+        findings += check_special_tokens(path, scan.eos, tokenizer.eos, "in the middle of the text, which teaches to stop there")
+    return findings + check_sql(path, scan.parsed, scan.refused, scan.not_sql)
+
+
+def check_overlap(files: Sequence[tuple[str, RowDigests]]) -> list[Finding]:
+    """What repeats within a file, and what is trained on and held out; of each file its group, as RowFile has it, and its digests."""
+    train, validation, test = ([found for group, found in files if group == name] for name in ("datasets", "test_datasets", ""))
+    return check_duplicates([*train, *validation]) + check_leakage(train, [*validation, *test])
+
+
+def show_example(values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged], line: int) -> tuple[Preview | None, list[Finding]]:
+    """The row in this line of the first training file, or why it can't be shown. Raises OSError."""
+    file = next((file for file in _known(dict(dataset_entries(values, "datasets")), files, staged) if file.key), None)
+    base_model = str(values.get("base_model") or "")
+    tokenizer = find_tokenizer(base_model)
+    if file is None or tokenizer is None:
+        reason = f"the tokenizer of {base_model} is not on this machine" if file else "there are no rows to take it from"
+        return None, [_skipped(f"no example is shown: {reason}")]
+    if unjudged := file.strategy.unjudged(values):
+        return None, [_skipped(f"no example is shown: {unjudged}")]
+    row = next((row for row in read_rows(file.path, file.strategy) if row.line >= line), None)
+    if row is None or row.line > line or row.problem:
+        reason = row.problem if row and row.line == line else "there is no row"
+        return None, [_skipped(f"no example is shown: {reason}", f"{file.path}:{line}")]
+    return Preview(path=file.path, line=line, tokens=tuple(tokenize_with_loss_mask(row, file.strategy, values, tokenizer))), []
+
+
+def _skipped(message: str, where: str = "") -> Finding:
+    return Finding(code="internal.skipped", level="info", where=where, message=message)
+
+
+def _known(entries: Mapping[str, Mapping[str, Any]], files: Sequence[DataFile], staged: Sequence[Staged]) -> Iterator[RowFile]:
+    """Each file that was staged and whose rows are judged here."""
+    records = {record.source: (rows.folder / record.name, record.rows) for rows in staged for record in rows.files}
+    first = next(iter(entries), "")
+    for file in files:
+        key = file.key.removesuffix(".path")
+        strategy = find_strategy(entries.get(key or first, {}))
+        if strategy and str(file.source) in records:
+            path, rows = records[str(file.source)]
+            yield RowFile(key=key, path=path, rows=rows, strategy=strategy)
+
+
+def _why_not_counted(
+    entries: Mapping[str, Mapping[str, Any]], files: Sequence[DataFile], known: Sequence[RowFile], tokenizer: Tokenizer | None, base_model: str
+) -> str:
+    """Why the steps can't be counted, or ''."""
+    local = {file.key.removesuffix(".path") for file in files}
+    there = {file.key for file in known}
+    for key, entry in entries.items():
+        if key in local and key not in there and find_strategy(entry):
+            return MISSING
+        if key not in there:
+            return f"the rows of {key} are not local JSONL of a type that is judged here"
+    if tokenizer is None and entries:
+        return f"the tokenizer of {base_model} is not on this machine"
+    return "" if entries else MISSING

@@ -1,0 +1,27 @@
+"""The ways in which Axolotl turns rows into tokens, as far as the kit judges them, one file each. A new one: its file, and its line in
+STRATEGIES. Shapes of rows are told apart nowhere else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from preflight.data.prompt_strategies.alpaca import Alpaca
+from preflight.data.prompt_strategies.base import BadRowError, Piece, PromptStrategy, Row
+from preflight.data.prompt_strategies.chat_template import ChatTemplate
+from preflight.data.prompt_strategies.completion import Completion
+from preflight.data.prompt_strategies.input_output import InputOutput
+from preflight.data.prompt_strategies.user_defined import UserDefined
+
+__all__ = ["STRATEGIES", "BadRowError", "Piece", "PromptStrategy", "Row", "find_strategy", "guess_strategy"]
+
+STRATEGIES: tuple[type[PromptStrategy], ...] = (Completion, ChatTemplate, Alpaca, InputOutput, UserDefined)
+
+
+def find_strategy(entry: Mapping[str, Any]) -> PromptStrategy | None:
+    """The strategy that reads this entry of `datasets`, or None for one that is not judged here."""
+    return next((found for strategy in STRATEGIES if (found := strategy.accept(entry))), None)
+
+
+def guess_strategy(columns: Mapping[str, Any]) -> PromptStrategy | None:
+    """The strategy that reads a row with these columns, where no config says."""
+    typical = (strategy.accept(strategy.typical) for strategy in STRATEGIES if strategy.typical)
+    return next((found for found in typical if found and found.columns[0] in columns), None)

@@ -1,0 +1,88 @@
+"""`type:` as a mapping: the config names the columns and writes the prompt itself (prompt_strategies/user_defined.py of axolotl 0.19)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from preflight.data.prompt_strategies.base import (
+    OPTIONAL_TEXT_SCHEMA,
+    TEXT_SCHEMA,
+    Piece,
+    Row,
+    WholeRows,
+    object_schema,
+    optional_text,
+    prompt_pieces,
+    question_and_last,
+    text,
+)
+from preflight.data.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserDefined(WholeRows):
+    """The mapping, with Axolotl's defaults. Axolotl trains on nothing where `field_output` is not a column; here that is a bad row.
+
+    Rows either all have a `field_system` or none has: where only some do, Axolotl gives the others no `system_prompt` either (the
+    loader fills the column with nulls), and their lengths here are too long by it.
+    """
+
+    system_prompt: str = ""
+    field_system: str = "system"
+    field_instruction: str = "instruction"
+    field_input: str = "input"
+    field_output: str = "output"
+    format: str = "{instruction} {input} "
+    no_input_format: str = "{instruction} "
+    system_format: str = "{system}"
+    typical: ClassVar[Mapping[str, Any] | None] = None
+
+    @classmethod
+    def accept(cls, entry: Mapping[str, Any]) -> Self | None:
+        kind = entry.get("type")
+        if not isinstance(kind, Mapping):
+            return None
+        return cls(**{name: str(value) for name, value in kind.items() if name in cls.__dataclass_fields__ and value is not None})
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.field_instruction, self.field_output)
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        optional = {self.field_input: OPTIONAL_TEXT_SCHEMA, self.field_system: OPTIONAL_TEXT_SCHEMA}
+        return object_schema({self.field_instruction: TEXT_SCHEMA, self.field_output: TEXT_SCHEMA}, optional)
+
+    @property
+    def writes_markup(self) -> bool:
+        return False
+
+    def unjudged(self, values: Mapping[str, Any]) -> str:
+        try:
+            self._prompt("", "x", "x")
+            self._prompt("x", "x", "")
+        except (LookupError, ValueError, AttributeError) as error:
+            return f"its format can't be filled in: {error!r}"
+        return ""
+
+    def parse(self, line: int, values: Mapping[str, Any]) -> Row:
+        question, answer = text(values, self.field_instruction), text(values, self.field_output)
+        system = optional_text(values, self.field_system) if self.field_system in values else self.system_prompt
+        more = optional_text(values, self.field_input)
+        return Row(line=line, turns=(("system", system), ("user", question), ("input", more), ("assistant", answer)))
+
+    def question_and_answer(self, row: Row) -> tuple[str, str]:
+        return question_and_last(row.turns)
+
+    def prompt_and_answer(self, row: Row) -> tuple[str, str]:
+        (_, system), (_, instruction), (_, more), (_, answer) = row.turns
+        return self._prompt(system, instruction, more), answer
+
+    def _prompt(self, system: str, instruction: str, more: str) -> str:
+        before = self.system_format.format(system=system) if system and self.system_format else ""
+        if more:
+            return before + self.format.format(instruction=instruction, input=more)
+        return before + self.no_input_format.format(instruction=instruction)
+
+    def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
+        return prompt_pieces(*self.prompt_and_answer(row), values, tokenizer)

@@ -1,0 +1,139 @@
+"""Read the rows of a JSONL file, one at a time, by the strategy that their dataset entry asks for."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from preflight.data.prompt_strategies import BadRowError, PromptStrategy, Row, guess_strategy
+from preflight.data.prompt_strategies.base import kind_of
+from preflight.findings import Finding
+
+SHOWN = 20  # bad rows of a file that are named; all are counted
+HUGE = 8 << 20  # bytes; Axolotl cuts a row at 64 sequences, half a megabyte at 2,048 tokens of 4 bytes
+MANY = 30  # columns
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def guess_from(path: Path) -> PromptStrategy | None:
+    """The strategy that reads the first row of a file, where no config says. Raises OSError."""
+    with path.open("rb") as file:
+        try:
+            return guess_strategy(_parse(file.readline(HUGE).removeprefix(b"\xef\xbb\xbf")))
+        except BadRowError:
+            return None
+
+
+def split(path: Path, size: int) -> Iterator[tuple[int, int, int]]:
+    """The file in stretches of about `size` bytes that end where a row does: (start, end, lines before it). Raises OSError."""
+    start = place = before = lines = 0
+    with path.open("rb") as file:
+        while chunk := file.read(size):
+            if not place and chunk.startswith(UTF_16):
+                start, place = 0, path.stat().st_size
+                break
+            lines += chunk.count(b"\n")
+            if last := chunk.rfind(b"\n") + 1:
+                yield start, place + last, before
+                start, before = place + last, lines
+            place += len(chunk)
+    if start < place:
+        yield start, place, before
+
+
+def read_rows(path: Path, strategy: PromptStrategy, start: int = 0, end: int | None = None, line: int = 0) -> Iterator[Row]:
+    """Every row of a JSONL file, or of the stretch of it that has so many lines before it, in order; none is held longer than
+    it is looked at, and a huge one never. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(start)
+        place = start
+        while (end is None or place < end) and (raw := file.readline(HUGE + 1)):
+            line += 1
+            place += len(raw)
+            if len(raw) > HUGE:
+                size = len(raw)
+                while not raw.endswith(b"\n") and (raw := file.readline(HUGE)):
+                    size += len(raw)
+                place += size - HUGE - 1
+                yield Row(line=line, huge=True, problem=f"a row of {size:,} bytes is no example: at most {HUGE:,} are read")
+                continue
+            if place == len(raw):
+                if raw.startswith(UTF_16):
+                    yield Row(line=1, problem="the file is UTF-16; save it as UTF-8")
+                    return
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            if not raw.isspace():
+                yield _row(line, raw, strategy)
+
+
+def check_rows(path: Path, problems: Sequence[Row], bad: int) -> list[Finding]:
+    """`data.bad-row` and `data.huge-row` for the first of the bad rows, with how many there are."""
+    findings = [
+        Finding(
+            code="data.huge-row" if row.huge else "data.bad-row",
+            level="error",
+            where=f"{path}:{row.line}",
+            message=row.problem,
+            fix="delete the row, or cut what bloats it (a schema with its data, most often)" if row.huge else "fix or delete the row",
+        )
+        for row in problems[:SHOWN]
+    ]
+    if bad > SHOWN:
+        message = f"{bad:,} bad rows in all; the first {SHOWN} are shown"
+        findings.append(Finding(code="data.bad-row", level="error", where=str(path), message=message, fix="fix what wrote the file"))
+    return findings
+
+
+def check_near_empty(path: Path, lines: Sequence[int]) -> list[Finding]:
+    """`data.empty-answer`: rows whose answer says nothing."""
+    if not lines:
+        return []
+    message = f"{len(lines):,} answers are empty or nearly so; the first in line {lines[0]}"
+    return [Finding(code="data.empty-answer", level="warning", where=f"{path}:{lines[0]}", message=message, fix="delete these rows")]
+
+
+def _row(line: int, raw: bytes, strategy: PromptStrategy) -> Row:
+    try:
+        return strategy.parse(line, _parse(raw))
+    except BadRowError as problem:
+        return Row(line=line, problem=str(problem))
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        text = raw.decode("utf-8").strip(" \t\r\n")
+    except UnicodeDecodeError as error:
+        raise BadRowError(f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start}") from None
+    try:
+        values, end = DECODER.raw_decode(text)
+        if end < len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
+    except json.JSONDecodeError as error:
+        if text.startswith("["):
+            raise BadRowError("a list over several lines, not one object a line; jq -c '.[]' writes it as such") from None
+        ends = "; the row is cut off" if error.pos >= len(text) or error.msg.startswith("Unterminated") else ""
+        raise BadRowError(f"not JSON: {error.msg} at position {error.pos}{ends}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRowError(f"not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise BadRowError(f"{kind_of(values)}, not an object with columns")
+    # cheap, and seldom true: then look closely. A row of very many columns is parsed again, which is linear
+    if len(values) > MANY or any(raw.count(b'"%s"' % key.encode("utf-8", "replace")) > 1 for key in values):
+        json.loads(text, object_pairs_hook=_no_duplicates)
+    return values
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise BadRowError(f"{constant} is not JSON")
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise BadRowError(f"the key {key} is in the row twice")
+        found[key] = value
+    return found

@@ -1,0 +1,146 @@
+"""Scan a file of rows once, chunk by chunk, on every core where the file is large."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from preflight.data.duplicates import RowDigests
+from preflight.data.lengths import RowLength, measure
+from preflight.data.prompt_strategies import PromptStrategy, Row
+from preflight.data.rows import SHOWN, read_rows, split
+from preflight.data.sql import Refuse, find_parser
+from preflight.data.tokenizer import Tokenizer, find_tokenizer
+from preflight.files import Progress
+
+CHUNK_BYTES = 2 << 20  # of a file that are scanned at once: a second of work with a tokenizer
+SHARED = 16 << 20  # from this size on, several processes share a file: starting them takes half a second
+BATCH = 500  # rows tokenised at once: enough for every core, little enough to hold
+NEAR_EMPTY = 6  # characters; "SELECT" alone has as many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A part of a file, and what is measured of its rows."""
+
+    path: Path
+    strategy: PromptStrategy
+    start: int = 0  # bytes
+    end: int | None = None
+    line: int = 0  # lines before it
+    share: float = 1.0  # of the rows, chosen by a seed, that are measured and parsed
+    values: Mapping[str, Any] | None = None  # the config whose sequences are measured; None: no row is measured
+
+
+@dataclass(kw_only=True)
+class FileScan:
+    """What was found in the rows of a file, or of a chunk of it."""
+
+    digests: RowDigests
+    end: int = 0  # bytes
+    rows: int = 0
+    bad: int = 0
+    problems: list[Row] = field(default_factory=list)  # the first SHOWN of the bad rows
+    measured: list[RowLength] = field(default_factory=list)
+    bos: list[int] = field(default_factory=list)  # lines of texts that begin with a BOS written out
+    eos: list[int] = field(default_factory=list)  # lines of texts that have an EOS before their end
+    near_empty: list[int] = field(default_factory=list)  # lines of answers that say nothing
+    parsed: int = 0  # answers that went through the SQL parser
+    not_sql: int = 0
+    refused: list[tuple[int, str]] = field(default_factory=list)  # (line, why) of the first SHOWN that it refused
+
+    def extend(self, later: "FileScan") -> None:
+        """Add what was found in the rows that follow."""
+        self.digests.extend(later.digests)
+        self.problems += later.problems[: SHOWN - len(self.problems)]
+        self.refused += later.refused[: SHOWN - len(self.refused)]
+        for name in ("measured", "bos", "eos", "near_empty"):
+            getattr(self, name).extend(getattr(later, name))
+        for name in ("rows", "bad", "parsed", "not_sql"):
+            setattr(self, name, getattr(self, name) + getattr(later, name))
+
+
+def scan_file(whole: Chunk, tokenizer: Tokenizer | None, base_model: str, progress: Progress) -> FileScan:
+    """What is in a file, row by row. Raises OSError."""
+    chunks = (replace(whole, start=start, end=end, line=line) for start, end, line in split(whole.path, CHUNK_BYTES))
+    total, workers = whole.path.stat().st_size, os.cpu_count() or 1
+    if total < SHARED or workers == 1:
+        refuse = find_parser()
+        scans: Iterator[FileScan] = (scan_chunk(chunk, tokenizer, refuse) for chunk in chunks)
+    else:
+        scans = _shared(chunks, base_model if tokenizer else "", workers)
+    seen = FileScan(digests=RowDigests(path=whole.path))
+    for scan in scans:
+        seen.extend(scan)
+        progress(f"scanning {whole.path.name}", scan.end, total)
+    return seen
+
+
+def scan_chunk(chunk: Chunk, tokenizer: Tokenizer | None, refuse: Refuse | None) -> FileScan:
+    """What is in one chunk."""
+    scan = FileScan(digests=RowDigests(path=chunk.path), end=chunk.end or 0)
+    chosen = random.Random(chunk.start)  # noqa: S311
+    batch: list[Row] = []
+    for row in read_rows(chunk.path, chunk.strategy, chunk.start, chunk.end, chunk.line):
+        scan.rows += 1
+        if row.problem:
+            scan.bad += 1
+            if len(scan.problems) < SHOWN:
+                scan.problems.append(row)
+            continue
+        question, answer = chunk.strategy.question_and_answer(row)
+        scan.digests.add(row.line, question, answer)
+        if tokenizer and chunk.strategy.writes_markup:
+            answer = answer.removesuffix(tokenizer.eos)
+            if tokenizer.bos and row.text.startswith(tokenizer.bos):
+                scan.bos.append(row.line)
+            if tokenizer.eos and (tokenizer.eos in answer or tokenizer.eos in question):
+                scan.eos.append(row.line)
+        if question and len(answer.strip()) < NEAR_EMPTY:
+            scan.near_empty.append(row.line)
+        if chunk.share == 1 or chosen.random() < chunk.share:
+            batch.append(row)
+            if refuse and question:
+                scan.parsed += 1
+                if why := refuse(answer):
+                    scan.not_sql += 1
+                    scan.refused += [(row.line, why)] if len(scan.refused) < SHOWN else []
+        if len(batch) == BATCH:
+            scan.measured += _measured(batch, chunk, tokenizer)
+            batch = []
+    scan.measured += _measured(batch, chunk, tokenizer)
+    return scan
+
+
+def _measured(rows: Sequence[Row], chunk: Chunk, tokenizer: Tokenizer | None) -> list[RowLength]:
+    return measure(rows, chunk.strategy, chunk.values, tokenizer) if rows and tokenizer and chunk.values is not None else []
+
+
+def _shared(chunks: Iterable[Chunk], base_model: str, workers: int) -> Iterator[FileScan]:
+    """What is in each chunk, in order, scanned by several processes: new ones, since a fork beside threads may hang."""
+    pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (base_model,))
+    try:
+        yield from pool.map(_work, chunks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """What a worker process loads once."""
+
+    tokenizer: Tokenizer | None = None
+    refuse: Refuse | None = None
+
+
+def _start(base_model: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    _Worker.tokenizer, _Worker.refuse = find_tokenizer(base_model) if base_model else None, find_parser()
+
+
+def _work(chunk: Chunk) -> FileScan:
+    return scan_chunk(chunk, _Worker.tokenizer, _Worker.refuse)

@@ -1,0 +1,29 @@
+"""The folder of one config's run, and the names of what lies in it. Standard library only: the mirror runs on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RECORDS = "throughput.json"  # seconds that steps took, beside the checkpoints: it changes when all else is done
+EVENTS = "runs"  # the folder of TensorBoard's event files
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """The folder of one config's run."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved YAML: the one that is launched."""
+        return self.folder / "config.yaml"
+
+    @property
+    def outputs(self) -> Path:
+        """Axolotl's output_dir: checkpoints, adapter, TensorBoard events."""
+        return self.folder / "outputs"
+
+    @property
+    def prepared(self) -> Path:
+        """Axolotl's tokenised rows."""
+        return self.folder / "prepared"

@@ -1,0 +1,1 @@
+"""What the run takes: steps, memory, hours, compute units, money. It writes nothing."""

@@ -1,0 +1,72 @@
+"""The figures of one trained run, and the file beside it that keeps them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preflight.files import read_content
+from preflight.machine.run_folder import RunFolder
+from preflight.training.evaluation.answers import Answers
+
+FILE = "evaluation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run reached. Losses are means over the tokens of the validation rows; null where the run evaluated none."""
+
+    adapter_sha256: str
+    step: int
+    eval_loss_before: float | None  # at step 0, where the adapter adds nothing: the base's
+    eval_loss_after: float | None
+    questions: int
+    base_exact: int
+    adapter_exact: int
+    example: Mapping[str, str]  # question, expected, base, adapter
+
+
+def eval_losses(trainer_state: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """(at step 0, last) from the trainer's own log. A resumed run logs step 0 no second time: its log is restored."""
+    losses = [(entry["step"], float(entry["eval_loss"])) for entry in trainer_state["log_history"] if "eval_loss" in entry]
+    return next((loss for step, loss in losses if step == 0), None), losses[-1][1] if losses else None
+
+
+def summarise(answers: Answers | None, trainer_state: Mapping[str, Any], adapter: Path) -> Result:
+    """The figures of a run whose adapter folder is `adapter`."""
+    before, after = eval_losses(trainer_state)
+    example = {}
+    if answers and answers.questions:
+        i = answers.example
+        question = answers.questions[i]
+        example = {"question": question.shown, "expected": question.answer, "base": answers.base[i], "adapter": answers.adapter[i]}
+    return Result(
+        adapter_sha256=adapter_sha256(adapter),
+        step=int(trainer_state["global_step"]),
+        eval_loss_before=before,
+        eval_loss_after=after,
+        questions=len(answers.questions) if answers else 0,
+        base_exact=answers.exact(answers.base) if answers else 0,
+        adapter_exact=answers.exact(answers.adapter) if answers else 0,
+        example=example,
+    )
+
+
+def adapter_sha256(adapter: Path) -> str:
+    """The sha256 of the adapter's weights. Raises OSError."""
+    return read_content(adapter / "adapter_model.safetensors").sha256
+
+
+def read_result(run: RunFolder) -> Result | None:
+    """What was measured of this very adapter before, or None."""
+    try:
+        result = Result(**json.loads((run.folder / FILE).read_text(encoding="utf-8")))
+        return result if result.adapter_sha256 == adapter_sha256(run.outputs) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def as_text(result: Result) -> str:
+    """The result as the file holds it."""
+    return json.dumps(asdict(result), indent=2, ensure_ascii=False) + "\n"

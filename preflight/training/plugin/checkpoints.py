@@ -1,0 +1,66 @@
+"""A manifest for each finished checkpoint, which then goes to the mirror."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import TrainerCallback
+
+from preflight.checkpoints import manifest
+
+LOG = logging.getLogger(__name__)
+
+
+class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Writes the manifest of each checkpoint when it is finished, and wakes the process that copies it."""
+
+    def __init__(self, outputs: Path, experiment: Mapping[str, Any]) -> None:
+        self.outputs, self.experiment = outputs, experiment
+        self.process: subprocess.Popen[bytes] | None = None
+        self.state: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """Start the mirror, with what an earlier session left for it; an earlier final adapter is none any more."""
+        if not state.is_world_process_zero:
+            return
+        self.state = state
+        (self.outputs / manifest.NAME).unlink(missing_ok=True)
+        self.process = subprocess.Popen([sys.executable, "-m", "preflight.mirror", str(self.outputs), "--watch"], stdin=subprocess.PIPE)
+
+    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """The checkpoint of this step is complete once every process has written its part: say what is in it."""
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            self._describe(self.outputs / f"checkpoint-{state.global_step}", subfolders=True)
+
+    def finish(self, *, worth: bool = True) -> None:
+        """Describe the final adapter, if it is worth keeping, and wait until all is mirrored, or the mirror gives up."""
+        if self.process is None:
+            return
+        if worth and self.state.global_step >= self.state.max_steps:
+            self._describe(self.outputs, subfolders=False)
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.wait()
+
+    def _describe(self, folder: Path, *, subfolders: bool) -> None:
+        state = self.state
+        try:
+            found = manifest.describe(
+                folder,
+                subfolders=subfolders,
+                step=state.global_step,
+                max_steps=state.max_steps,
+                best_step=state.best_global_step or 0,
+                experiment=self.experiment,
+            )
+            manifest.write(folder, found)
+            if self.process and self.process.stdin:
+                self.process.stdin.write(b"\n")
+                self.process.stdin.flush()
+        except OSError as error:  # a mirror that died, a disk that is full: training continues, and the next preflight tries again
+            LOG.warning("mirror: %s can't be handed on: %s", folder.name, error)

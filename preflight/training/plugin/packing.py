@@ -1,0 +1,41 @@
+"""The layers of a model share where the packed rows of a batch begin."""
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+
+def share_packing() -> None:
+    """Have the layers of a model share where the packed rows of a batch begin.
+
+    Axolotl 0.19.0's varlen attention works it out from `position_ids` anew in each layer, five times waiting for the GPU, which
+    is then idle for a sixth of a step (profile of 2026-11-24, docs/benchmarks.md). The values stay the same.
+    """
+    from axolotl.monkeypatch.attention import sdpa_varlen
+    from transformers import modeling_flash_attention_utils as flash
+
+    prepare = flash.prepare_fa_kwargs_from_position_ids
+
+    def prepared(position_ids: Any) -> Any:
+        starts, (longest_query, longest_key) = prepare(position_ids)
+        return starts, (int(longest_query), int(longest_key))
+
+    if not hasattr(prepare, "__wrapped__"):  # several configs in one process, as in tests
+        flash.prepare_fa_kwargs_from_position_ids = once_a_batch(prepared)
+        sdpa_varlen._is_packed = once_a_batch(sdpa_varlen._is_packed)
+
+
+def once_a_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function of a tensor, which remembers its last answer for as long as it is asked of the same, unchanged tensor."""
+    asked: Any = None
+    version, answer = -1, None
+
+    @functools.wraps(function)
+    def remembering(tensor: Any) -> Any:
+        nonlocal asked, version, answer
+        if asked is None or asked() is not tensor or version != tensor._version:
+            asked, version, answer = weakref.ref(tensor), tensor._version, function(tensor)
+        return answer
+
+    return remembering

@@ -1,0 +1,117 @@
+"""The README's two commands, as written: one real run of the real Axolotl, shared by every test here."""
+
+import json
+import re
+import subprocess
+
+import yaml
+
+from tests.conftest import in_this_environment, readme_commands, run
+
+
+def test_train_reaches_what_the_project_promises(smoke):
+    assert smoke.resumed.code == 0, smoke.resumed.out[-3000:]
+    result = json.loads((smoke.folder / "evaluation.json").read_text())
+    assert result["eval_loss_after"] <= 0.6 * result["eval_loss_before"]
+    assert result["questions"] == 50
+    assert result["base_exact"] <= 0.05 * 50
+    assert result["adapter_exact"] >= 0.4 * 50
+
+
+def test_train_ends_with_the_figures_of_this_run(smoke):
+    result = json.loads((smoke.folder / "evaluation.json").read_text())
+    end = smoke.resumed.out[-2500:]
+    assert f"{result['eval_loss_before']:.3f}" in end
+    assert f"{result['eval_loss_after']:.3f}" in end
+    assert f"{result['adapter_exact']} of 50" in end
+    for shown in (
+        result["example"]["question"],
+        result["example"]["adapter"],
+        "workspace/runs/smoke/outputs",
+        "tensorboard --logdir",
+        "make train CONFIG=",
+    ):
+        assert shown in end
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(smoke):
+    assert smoke.killed_at[0] in (100, 150)
+    assert smoke.killed_at[1] in (250, 300)
+    assert f"resuming from step {smoke.killed_at[0]} of" in smoke.killed[1]
+    assert f"resuming from step {smoke.killed_at[1]} of" in smoke.resumed.out
+    steps = [entry["step"] for entry in smoke.state["log_history"] if "loss" in entry]
+    assert steps == sorted(set(steps)), "a step was trained twice"
+
+
+def test_another_split_of_the_step_ends_at_the_same_step(smoke):
+    """Trained as 2 x 1 sequences, killed, as 1 x 2, killed, and as 2 x 1 to the end: as another GPU of a later session would."""
+    assert re.search(r"--set +gradient_accumulation_steps +2", smoke.killed[1])
+    planned = re.search(r"run +(\d+) steps, ", smoke.killed[0])
+    assert planned[1] == re.search(r"run +(\d+) steps, ", smoke.killed[1])[1]
+    assert smoke.state["global_step"] == smoke.state["max_steps"] == int(planned[1])
+    kept = yaml.safe_load((smoke.folder / "config.yaml").read_text())
+    assert (kept["micro_batch_size"], kept["gradient_accumulation_steps"]) == (2, 1)
+
+
+def test_another_train_leaves_a_finished_run_alone(smoke):
+    assert smoke.again.code == 0
+    assert "Nothing left to train" in smoke.again.out
+    assert "axolotl.cli.train" not in smoke.again.out
+    assert smoke.again.out.splitlines()[-10:] == smoke.resumed.out.splitlines()[-10:]
+
+
+def test_the_run_folder_holds_adapter_events_and_yaml(smoke):
+    outputs = smoke.folder / "outputs"
+    assert (outputs / "adapter_model.safetensors").stat().st_size > 100_000
+    assert list(outputs.rglob("events.out.tfevents.*"))
+    adapter = json.loads((outputs / "adapter_config.json").read_text())
+    assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"], len(adapter["target_modules"])) == (16, 32, 0.05, 7)
+
+
+def test_the_yaml_says_which_layer_set_what(smoke):
+    text = (smoke.folder / "config.yaml").read_text()
+    assert re.search(r"^# preflight: +output_dir = ", text, re.M)
+    assert re.search(r"^# preflight: +resume_from_checkpoint = ", text, re.M)
+    assert yaml.safe_load(text)["adapter"] == "qlora"
+
+
+def test_accelerate_has_nothing_to_guess(smoke):
+    assert "values were not passed to `accelerate launch`" not in "".join(smoke.killed) + smoke.resumed.out + smoke.resumed.err
+
+
+def test_the_command_that_ran_is_the_one_that_preflight_printed(smoke):
+    launch = next(line for line in smoke.resumed.out.splitlines() if "accelerate launch" in line)
+    assert "AXOLOTL_DO_NOT_TRACK=1" in launch
+    assert launch.endswith("-m axolotl.cli.train workspace/runs/smoke/config.yaml")
+
+
+def test_another_experiment_does_not_touch_the_run(smoke):
+    before = (smoke.folder / "config.yaml").read_bytes()
+    other = subprocess.run(
+        ["make", "train", "ARGS=--set learning_rate=0.001"], cwd=smoke.checkout, env=in_this_environment(), capture_output=True, text=True
+    )
+    assert other.returncode == 2  # make's own code for a failed recipe
+    assert "checkpoint.other-run" in other.stdout
+    assert "learning_rate: 0.005 then, 0.001 now" in " ".join(other.stdout.split())
+    assert (smoke.folder / "config.yaml").read_bytes() == before
+
+
+def test_a_finer_split_of_the_step_may_go_on_with_the_run(smoke):
+    other = subprocess.run(
+        ["make", "train", "ARGS=--set micro_batch_size=1 --set gradient_accumulation_steps=2"],
+        cwd=smoke.checkout,
+        env=in_this_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert "Nothing left to train" in other.stdout
+
+
+def test_make_test_as_the_readme_writes_it(smoke):
+    assert readme_commands() == ["make train", "make test"]
+    selected = in_this_environment() | {"PYTEST_ADDOPTS": "tests/test_findings.py"}  # not this test again
+    done = run("bash", "-c", readme_commands()[1], cwd=smoke.checkout, env=selected)
+    assert done.code == 0, done.out[-3000:]
+    assert "All checks passed" in done.out
+    assert "no issues found" in done.out
+    assert " passed" in done.out

@@ -1,0 +1,188 @@
+import json
+import zipfile
+
+import numpy
+import pytest
+from safetensors.numpy import save_file
+
+from preflight.checkpoints import manifest
+from preflight.checkpoints.verify import (
+    check_checkpoints,
+    check_resume,
+    check_same_run,
+    earlier_on_drive,
+    inspect_checkpoints,
+    inspect_earlier,
+    inspect_mirrored,
+    is_finished,
+    latest_complete,
+)
+
+
+def checkpoint(outputs, step, last=100, described=True):
+    """As training leaves it: with its manifest, or as a kill before that leaves it."""
+    folder = outputs / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    save_file({"lora_A": numpy.full((4, 8), step, "float32")}, folder / "adapter_model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        with zipfile.ZipFile(folder / name, "w") as archive:  # as torch.save writes it
+            archive.writestr("data.pkl", f"{name} of step {step}" * 100)
+    (folder / "adapter_config.json").write_text('{"r": 16}')
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": last}))
+    if described:
+        manifest.write(folder, manifest.describe(folder, subfolders=True, step=step, max_steps=last, best_step=0, experiment={"lora_r": 16}))
+    return folder
+
+
+def final(outputs, step, last=100):
+    save_file({"lora_A": numpy.zeros((4, 8), "float32")}, outputs / "adapter_model.safetensors")
+    manifest.write(outputs, manifest.describe(outputs, subfolders=False, step=step, max_steps=last, best_step=0, experiment={}))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def of_another_step(path):
+    path.write_bytes((path.parents[1] / "checkpoint-50" / path.name).read_bytes())
+
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+HARMS = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut in half": cut,
+    "one bit changed": flip,
+    "of another step": of_another_step,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_harmed_checkpoint_is_passed_over(tmp_path, name, harm):
+    before, newest = checkpoint(tmp_path, 50), checkpoint(tmp_path, 100)
+    if name == "adapter_config.json" and harm == "of another step":
+        (before / name).write_text('{"r": 32}')
+    assert latest_complete(inspect_checkpoints(tmp_path)).path == newest
+    HARMS[harm](newest / name)
+    found = inspect_checkpoints(tmp_path)
+    if name != "adapter_config.json" or harm != "of another step":
+        assert latest_complete(found).path == before
+        (finding,) = check_checkpoints(found)
+        assert (finding.code, finding.level, finding.where) == ("checkpoint.corrupt", "warning", str(newest))
+        assert name in finding.message
+        assert "resuming from checkpoint-50" in finding.message
+    else:
+        assert latest_complete(found) is None, "both differ from their manifests"
+
+
+# what can be told of a checkpoint that was killed before its manifest was written
+UNDESCRIBED = [(name, harm) for name in FILES for harm in ("missing", "empty", "cut in half")]
+UNDESCRIBED += [(name, "one bit changed") for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth")] + [("trainer_state.json", "of another step")]
+
+
+@pytest.mark.parametrize(("name", "harm"), UNDESCRIBED)
+def test_without_a_manifest_the_files_are_judged_by_their_own_marks(tmp_path, name, harm):
+    before, newest = (checkpoint(tmp_path, step, described=False) for step in (50, 100))
+    assert latest_complete(inspect_checkpoints(tmp_path)).path == newest
+    HARMS[harm](newest / name)
+    found = inspect_checkpoints(tmp_path)
+    assert latest_complete(found).path == before
+    assert name in check_checkpoints(found)[0].message
+
+
+def test_only_as_many_bytes_are_read_as_it_takes(tmp_path):
+    """A byte that changed in a checkpoint that nobody needs is not looked for."""
+    older, _ = checkpoint(tmp_path, 50), checkpoint(tmp_path, 100)
+    flip(older / "optimizer.pt")
+    assert [one.problem for one in inspect_checkpoints(tmp_path)] == ["", ""]
+
+
+def test_on_drive_only_what_has_its_manifest_counts(tmp_path):
+    for step in (50, 100, 150):
+        checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-150/manifest.json").unlink()
+    cut(tmp_path / "checkpoint-100/optimizer.pt")
+    found = inspect_mirrored(tmp_path)
+    assert [(one.step, bool(one.problem)) for one in found] == [(150, True), (100, True), (50, False)]
+    assert found[-1].experiment == {"lora_r": 16}
+
+
+def test_steps_are_numbers_not_text(tmp_path):
+    for step in (90, 100, 1000):
+        checkpoint(tmp_path, step, 2000)
+    (tmp_path / "checkpoint-x").mkdir()
+    assert [one.step for one in inspect_checkpoints(tmp_path)] == [1000, 100, 90]
+
+
+def test_no_checkpoint_at_all(tmp_path):
+    assert inspect_checkpoints(tmp_path / "nowhere") == ()
+    assert latest_complete(()) is None
+    assert not is_finished(tmp_path)
+
+
+def test_a_run_is_finished_when_its_final_adapter_is_there_and_whole(tmp_path):
+    checkpoint(tmp_path, 100)
+    save_file({"lora_A": numpy.zeros((4, 8), "float32")}, tmp_path / "adapter_model.safetensors")
+    assert not is_finished(tmp_path), "an adapter that an interrupt saved has no manifest"
+    final(tmp_path, 50)
+    assert not is_finished(tmp_path), "not the last step"
+    final(tmp_path, 100)
+    assert is_finished(tmp_path)
+    cut(tmp_path / "adapter_model.safetensors")
+    assert not is_finished(tmp_path)
+
+
+def judged(outputs, before, now):
+    return check_same_run([inspect_earlier(outputs, before)], now)
+
+
+def test_another_experiment_is_refused_with_what_differs(tmp_path):
+    outputs = tmp_path / "run/outputs"
+    checkpoint(outputs, 50)
+    assert judged(outputs, {"lora_r": 8}, {"lora_r": 8}) == []
+    (finding,) = judged(outputs, {"lora_r": 8, "seed": 1}, {"lora_r": 16, "seed": 1})
+    assert (finding.code, finding.where) == ("checkpoint.other-run", str(tmp_path / "run"))
+    assert "(lora_r: 8 then, 16 now)" in finding.message
+    assert f"mv {tmp_path / 'run'} {tmp_path / 'run'}.before" in finding.fix
+    (finding,) = judged(outputs, None, {})
+    assert "config.yaml is missing" in finding.message
+
+
+def test_another_experiment_here_and_on_drive_is_one_finding(tmp_path):
+    outputs, drive = tmp_path / "run/outputs", tmp_path / "drive"
+    checkpoint(outputs, 50)
+    checkpoint(drive, 50)  # of lora_r 16, as its manifest says
+    earlier = [inspect_earlier(outputs, {"lora_r": 16}), earlier_on_drive(inspect_mirrored(drive), str(drive))]
+    assert check_same_run(earlier, {"lora_r": 16}) == []
+    (finding,) = check_same_run(earlier, {"lora_r": 8})
+    assert f"{tmp_path / 'run'} and {drive} hold a run of another experiment" in finding.message
+    assert f"mv {tmp_path / 'run'} " in finding.fix
+    assert f"--set output_dir={drive}-2" in finding.fix
+    assert earlier_on_drive((), str(drive)) is None
+
+
+def test_a_folder_where_nothing_was_trained_yet_is_free(tmp_path):
+    (tmp_path / "debug.log").touch()
+    assert inspect_earlier(tmp_path, {"lora_r": 8}) is None
+    assert judged(tmp_path, {"lora_r": 8}, {"lora_r": 16}) == []
+
+
+def test_settings_that_say_not_to_go_on(tmp_path):
+    checkpoint(tmp_path / "run/outputs", 50)
+    whole = latest_complete(inspect_checkpoints(tmp_path / "run/outputs"))
+    (finding,) = check_resume(whole, finished=False, resume=False)
+    assert (finding.code, finding.level) == ("checkpoint.not-resumed", "error")
+    assert f"mv {tmp_path / 'run'} " in finding.fix
+    assert (
+        check_resume(whole, finished=False, resume=True)
+        == check_resume(whole, finished=True, resume=False)
+        == check_resume(None, finished=False, resume=False)
+        == []
+    )

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from preflight.cli.text import render_json, render_text
+from preflight.findings import Finding
+from preflight.launch.command import Command
+from preflight.launch.stage import Launch
+from preflight.machine.environment import Environment
+from preflight.machine.gpu import GpuReading
+from preflight.machine.host import Host
+from preflight.machine.stage import Machine
+from preflight.machine.workspace import find_workspace
+from preflight.result import Report
+
+ERROR = Finding(code="a.error", level="error", where="f.yaml:3 $.x", message="bad [/INST] value", fix="fix [it]")
+WARNING = Finding(code="a.warning", level="warning", message="careful")
+HERE = find_workspace(Path("/ws"), environ={})
+MACHINE = Machine(workspace=HERE, gpus=GpuReading(reason="none"), environment=Environment(accelerate=None), host=Host())
+
+
+def report(*findings, **records):
+    return Report(findings=findings, machine=MACHINE, **records)
+
+
+@pytest.mark.parametrize("width", [40, 80, 130])
+def test_the_command_is_one_line_however_narrow_the_terminal(width):
+    launch = Launch(config_path=Path("c.yaml"), commands=(Command(argv=("run", *["word"] * 60)),), written=True)
+    assert render_text(report(launch=launch), "x", width, colour=False).splitlines()[-1] == launch.line
+
+
+def test_markup_in_a_message_is_text():
+    text = render_text(report(ERROR), "[x].yaml", 100, colour=False)
+    assert "bad [/INST] value" in text
+    assert "fix: fix [it]" in text
+    assert "preflight [x].yaml" in text
+
+
+def test_errors_come_first_and_are_counted():
+    text = render_text(report(WARNING, ERROR, ERROR), "x", 100, colour=False)
+    assert text.index("a.error") < text.index("a.warning")
+    assert "2 errors: nothing to launch until they are fixed." in text
+
+
+def test_no_colour_means_no_escape_codes():
+    assert "\x1b" not in render_text(report(ERROR), "x", 100, colour=False)
+    assert "\x1b" in render_text(report(ERROR), "x", 100, colour=True)
+
+
+def test_json_is_what_the_report_holds():
+    plain = json.loads(render_json(report(ERROR)))
+    assert plain["ok"] is False
+    assert plain["findings"][0] == {"code": "a.error", "level": "error", "where": "f.yaml:3 $.x", "message": "bad [/INST] value", "fix": "fix [it]"}
+    assert plain["workspace"]["root"] == "/ws"
+    assert plain["plan"]["steps"] is None
+    assert (plain["changes"], plain["command"], plain["config_path"]) == ([], [], "")

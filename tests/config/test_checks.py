@@ -1,0 +1,151 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from preflight.config.checks import check_values
+from preflight.config.checks.situation import Situation
+from preflight.config.layers import Config, with_changes
+from preflight.config.tiers import TIERS, read_tier, tier_changes
+from preflight.config.yaml_file import YamlFile, read_yaml
+from preflight.files import CONFIGS
+
+GOOD = {
+    "base_model": "mistralai/Mistral-7B-v0.1",
+    "learning_rate": 0.0002,
+    "datasets": [{"path": "a.jsonl", "type": "completion", "field": "text", "shards": 1}],
+    "save_steps": 500,
+}
+PACKED = {"sample_packing": True, "attn_implementation": "sdpa", "curriculum_sampling": True}
+CHAT = {"path": "a.jsonl", "type": "chat_template", "shards": 1}
+BEST = {"load_best_model_at_end": True, "test_datasets": [{"path": "v.jsonl", "type": "completion"}]}
+T4, A100 = (7, 5), (8, 0)
+
+
+def codes(values, **situation):
+    config = Config(file=YamlFile(path=Path("x.yaml"), values=values), values=values)
+    return [(finding.code, finding.level) for finding in check_values(config, Situation(**situation))]
+
+
+def entry(**changes):
+    return {"datasets": [GOOD["datasets"][0] | changes]}
+
+
+ERROR, WARNING = "error", "warning"
+WRONG = [
+    # what is changed in GOOD, the situation, what must be found
+    ({"base_model": None}, {}, ("config.incomplete", ERROR)),
+    ({"learning_rate": None}, {}, ("config.incomplete", ERROR)),
+    ({"datasets": []}, {}, ("config.incomplete", ERROR)),
+    ({}, {"base_model_missing": True}, ("config.no-base-model", ERROR)),
+    ({"trust_remote_code": True}, {}, ("config.unsafe-code", ERROR)),
+    (entry(trust_remote_code=True), {}, ("config.unsafe-code", ERROR)),
+    (entry(type="mine.strategy", field=None), {}, ("config.unsafe-code", ERROR)),
+    (entry(type=None), {}, ("config.row-type", ERROR)),
+    ({"datasets": [CHAT | {"train_on_eos": "none"}]}, {}, ("config.eos-untrained", ERROR)),
+    (entry(type="completions"), {}, ("config.row-type", ERROR)),
+    (entry(field_messages="messages"), {}, ("config.row-type", ERROR)),
+    ({"datasets": [CHAT | {"field": "text"}]}, {}, ("config.row-type", ERROR)),
+    (entry(type="alpaca"), {}, ("config.row-type", ERROR)),
+    ({"tokenizer_type": "LlamaTokenizer"}, {}, ("config.trains-to-nan", ERROR)),
+    ({"tokenizer_type": "LlamaTokenizer", "attn_implementation": "sdpa"}, {}, ("config.trains-to-nan", ERROR)),
+    (PACKED | {"tokenizer_type": "LlamaTokenizer", "eval_sample_packing": False}, {}, ("config.trains-to-nan", ERROR)),
+    ({"bf16": True}, {"compute_capability": T4}, ("config.precision-unsupported", ERROR)),
+    ({"bf16": "auto"}, {"compute_capability": T4}, ("config.precision-unsupported", ERROR)),
+    ({"val_set_size": 0.1, "test_datasets": BEST["test_datasets"]}, {}, ("config.conflict", ERROR)),
+    ({"warmup_steps": 10, "warmup_ratio": 0.03}, {}, ("config.conflict", ERROR)),
+    ({"saves_per_epoch": 2}, {}, ("config.conflict", ERROR)),
+    ({"eval_steps": 5, "evals_per_epoch": 2}, {}, ("config.conflict", ERROR)),
+    ({"save_strategy": "epoch"}, {}, ("config.conflict", ERROR)),
+    ({"eval_steps": 5, "eval_strategy": "epoch"}, {}, ("config.conflict", ERROR)),
+    ({"batch_size": 8, "gradient_accumulation_steps": 2}, {}, ("config.conflict", ERROR)),
+    ({"fp16": True, "bf16": True}, {}, ("config.conflict", ERROR)),
+    ({"attn_implementation": "sdpa", "flash_attention": True}, {}, ("config.conflict", ERROR)),
+    ({"adapter": "qlora"}, {}, ("config.conflict", ERROR)),
+    ({"load_in_4bit": True, "load_in_8bit": True}, {}, ("config.conflict", ERROR)),
+    ({"sample_packing": True, "curriculum_sampling": True}, {}, ("config.packing-leaks", ERROR)),
+    (PACKED | {"attn_implementation": "fp8"}, {}, ("config.packing-leaks", ERROR)),
+    (PACKED | {"curriculum_sampling": None}, {}, ("config.steps-vary", WARNING)),
+    (PACKED | entry(shards=None), {}, ("config.unshuffled", WARNING)),
+    ({"lora_qkv_kernel": True}, {}, ("config.partial-kernels", WARNING)),
+    ({"attn_implementation": "flash_attention_2"}, {}, ("config.attention-missing", ERROR)),
+    ({"save_steps": None, "save_strategy": "no"}, {}, ("config.saves-never", WARNING)),
+    ({"save_total_limit": 1}, {}, ("config.one-checkpoint", WARNING)),
+    ({"load_best_model_at_end": True}, {}, ("config.best-model-mismatch", ERROR)),
+    (BEST, {}, ("config.best-model-mismatch", ERROR)),
+    (BEST | {"eval_steps": 300}, {}, ("config.best-model-mismatch", ERROR)),
+    ({"learning_rate": "2e-1"}, {}, ("config.learning-rate", WARNING)),
+]
+RIGHT = [
+    ({}, {"compute_capability": A100}),
+    (PACKED, {}),
+    ({"datasets": [CHAT | {"field_messages": "messages", "roles_to_train": ["assistant"]}]}, {}),
+    (entry(type="user_defined", field=None), {}),
+    ({"rl": "dpo", "datasets": [{"path": "a", "type": "chatml.intel"}]}, {}),
+    (PACKED | {"tokenizer_type": "LlamaTokenizer"}, {}),
+    ({"tokenizer_type": "LlamaTokenizer", "attn_implementation": "eager"}, {}),
+    ({"bf16": True}, {"compute_capability": A100}),
+    ({"bf16": True}, {}),
+    ({"bf16": False, "fp16": True}, {"compute_capability": T4}),
+    (BEST | {"eval_steps": 250, "val_set_size": 0}, {}),
+    ({"attn_implementation": "flash_attention_2"}, {"installed": frozenset({"flash-attn"})}),
+    (PACKED | {"attn_implementation": None, "flash_attention": True}, {}),
+    ({"lora_qkv_kernel": False}, {}),
+    ({"lora_mlp_kernel": True, "lora_qkv_kernel": True, "lora_o_kernel": True}, {}),
+    ({"warmup_ratio": 0.03, "save_strategy": "steps"}, {}),
+    ({"base_model": None}, {"reported": frozenset({"base_model"})}),
+]
+
+
+def test_the_good_one_is_good():
+    assert codes(GOOD) == []
+
+
+@pytest.mark.parametrize(("changes", "situation", "found"), WRONG, ids=lambda value: value[0] if isinstance(value, tuple) else None)
+def test_wrong(changes, situation, found):
+    assert found in codes(GOOD | changes, **situation)
+
+
+@pytest.mark.parametrize(("changes", "situation"), RIGHT)
+def test_right(changes, situation):
+    assert codes(GOOD | changes, **situation) == []
+
+
+@pytest.mark.parametrize("tier", [tier.name for tier in TIERS])
+@pytest.mark.parametrize("name", ["mistral_qlora", "mistral_qlora_chat", "mistral_qlora_padded", "smoke"])
+def test_the_shipped_configs_make_sense_on_every_gpu(name, tier):
+    file, _ = read_yaml(CONFIGS / f"{name}.yaml")
+    layer, _ = read_tier(tier)
+    config = Config(file=file, values=file.values)
+    config, _ = with_changes(config, tier_changes(config, layer, ()))
+    capability = next(one.compute_capability for one in TIERS if one.name == tier)
+    assert check_values(config, Situation(compute_capability=capability)) == []
+
+
+def test_what_is_called_a_conflict_is_refused_by_axolotl_itself(axolotl):
+    """Those that Axolotl's own validation judges; the others are transformers' or show in the numbers."""
+    base = {"base_model": "x", "datasets": [{"path": "x", "type": "completion"}], "learning_rate": 1, "micro_batch_size": 1, "save_steps": 500}
+    refused = 0
+    for changes, _, (code, _) in WRONG:
+        if code == "config.conflict" and not {"load_in_8bit", "fp16"} & changes.keys():
+            assert axolotl.ask("validate", values=base | changes)["error"], changes
+            refused += 1
+    assert refused == 9
+    assert axolotl.ask("validate", values=base)["error"] == ""
+
+
+def test_every_finding_says_how_to_mend_it():
+    for changes, situation, _ in WRONG:
+        values = GOOD | changes
+        config = Config(file=YamlFile(path=Path("x.yaml"), values=values), values=values)
+        for finding in check_values(config, Situation(**situation)):
+            assert finding.fix
+            assert finding.where.startswith("x.yaml $.")
+
+
+def test_unsafe_tags_are_found_before_anything_is_built(tmp_path):
+    (tmp_path / "a.yaml").write_text("base_model: !!python/object/apply:os.system [touch pwned]\n")
+    _, findings = read_yaml(tmp_path / "a.yaml")
+    assert [finding.code for finding in findings] == ["config.unsafe-code"]
+    with pytest.raises(yaml.YAMLError):
+        yaml.safe_load((tmp_path / "a.yaml").read_text())

@@ -1,0 +1,170 @@
+"""Against a real server on this machine, which fails in the ways that servers do."""
+
+import hashlib
+import os
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from preflight.data import download
+from preflight.data.archives import pack
+from preflight.data.download import fetch, unsafe
+from tests.conftest import CHECKOUT
+
+BODY = os.urandom(300_000)
+SUM = hashlib.sha256(BODY).hexdigest()
+
+
+def quiet(what, done, total):
+    pass
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each request for the archive with the next of `answers`, the last again and again."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body, self.etag, self.sum, self.answers, self.asked = BODY, '"one"', "", ["whole"], []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def address(self, name="data.zip"):
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path.endswith(".sha256"):
+            return self.answer(200, self.server.sum.encode()) if self.server.sum else self.answer(404, b"")
+        self.server.asked.append(self.headers.get("Range", ""))
+        answers = self.server.answers
+        kind = answers.pop(0) if len(answers) > 1 else answers[0]
+        if kind.isdigit():
+            return self.answer(int(kind), b"")
+        if kind == "elsewhere":
+            return self.answer(302, b"", Location="http://example.com/data.zip")
+        body, status, extra = self.server.body, 200, {}
+        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if asked and self.headers.get("If-Range") == self.server.etag:
+            start = int(asked[1])
+            body, status, extra = body[start:], 206, {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
+        return self.answer(status, body, cut=kind == "cut", ETag=self.server.etag, **extra)
+
+    def answer(self, status, body, cut=False, **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if cut else body)
+        if cut:
+            self.close_connection = True
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download, "FIRST_WAIT", 0.001)
+    one = Server()
+    yield one
+    one.shutdown()
+    one.server_close()
+
+
+def codes(findings):
+    return [finding.code for finding in findings]
+
+
+def test_an_archive_is_fetched_once(server, tmp_path):
+    server.sum = f"{SUM}  data.zip\n"
+    path, findings = fetch(server.address(), "", tmp_path, quiet)
+    assert (path.read_bytes(), findings) == (BODY, [])
+    assert path.with_name("data.zip.sha256").read_text() == f"{SUM}  data.zip\n"
+    assert fetch(server.address(), "", tmp_path, quiet)[0] == path
+    assert server.asked == [""]
+    assert sorted(one.name for one in path.parent.iterdir()) == ["data.zip", "data.zip.sha256"]
+
+
+def test_one_that_is_cut_again_and_again_is_gone_on_with(server, tmp_path):
+    server.answers = ["cut", "cut", "cut", "whole"]
+    path, findings = fetch(server.address(), "", tmp_path, quiet)
+    assert path.read_bytes() == BODY
+    assert codes(findings) == ["data.no-checksum"]
+    assert server.asked == ["", "bytes=150000-", "bytes=225000-", "bytes=262500-"]
+
+
+def test_a_part_that_an_interrupt_left_is_gone_on_with(server, tmp_path):
+    def interrupt(what, done, total):
+        raise KeyboardInterrupt
+
+    server.body = BODY * 10
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server.address(), "", tmp_path, interrupt)
+    path, _ = fetch(server.address(), "", tmp_path, quiet)
+    assert path.read_bytes() == BODY * 10
+    assert re.fullmatch(r"bytes=\d+-", server.asked[-1])
+
+
+def test_another_file_at_the_same_address_is_not_mixed_in(server, tmp_path):
+    server.answers = ["cut", "404"]
+    fetch(server.address(), "", tmp_path, quiet)
+    server.body, server.etag, server.answers = BODY[::-1], '"two"', ["whole"]
+    path, _ = fetch(server.address(), "", tmp_path, quiet)
+    assert path.read_bytes() == BODY[::-1]
+
+
+@pytest.mark.parametrize(
+    ("answers", "says", "asked"),
+    [(["404"], "404", 1), (["403"], "403", 1), (["500"], "tried 5 times", 5), (["cut", "416", "whole"], "", 3), (["503", "429", "whole"], "", 3)],
+)
+def test_answers_that_are_errors(server, tmp_path, answers, says, asked):
+    server.answers = answers
+    path, findings = fetch(server.address(), SUM, tmp_path, quiet)
+    assert len(server.asked) == asked
+    if says:
+        assert path is None
+        assert says in findings[0].message
+        assert codes(findings) == ["data.download"]
+    else:
+        assert path.read_bytes() == BODY
+
+
+def test_a_redirect_to_plain_http_is_refused(server, tmp_path):
+    server.answers = ["elsewhere"]
+    path, findings = fetch(server.address(), SUM, tmp_path, quiet)
+    assert path is None
+    assert "leads to http://example.com/data.zip: only https" in findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        ("https://a.b/data.zip", False),
+        ("http://127.0.0.1:80/data.zip", False),
+        ("http://a.b/data.zip", True),
+        ("ftp://a.b/data.zip", True),
+        ("file:///etc/passwd", True),
+    ],
+)
+def test_which_addresses_are_fetched_from(address, refused):
+    assert bool(unsafe(address)) == refused
+
+
+def test_a_server_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "FIRST_WAIT", 0.001)
+    path, findings = fetch("http://127.0.0.1:9/data.zip", SUM, tmp_path, quiet)
+    assert (path, codes(findings)) == (None, ["data.download"])
+
+
+def test_rows_from_an_address(server, preflight, tmp_path):
+    """The third way of scripts/package_data.sh, as a person types it; then with another sum than it has."""
+    rows = [CHECKOUT / f"sample_data/{name}_postgres.jsonl" for name in ("train", "val", "test")]
+    digest = pack(rows, tmp_path / "data.zip", 10**9, quiet)
+    server.body = (tmp_path / "data.zip").read_bytes()
+    ran = preflight("axolotl_configs/smoke.yaml", "--data", server.address(), "--sha256", digest, "--json")
+    assert (ran.code, ran.json["plan"]["steps"]) == (0, 400)
+    wrong = preflight("axolotl_configs/smoke.yaml", "--data", server.address(), "--sha256", "0" * 64, "--json")
+    assert (wrong.code, "data.checksum" in wrong.codes) == (1, True)

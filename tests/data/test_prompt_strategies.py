@@ -1,0 +1,182 @@
+"""What each strategy says of a row: whether it is one, how it is asked, and the very tokens that Axolotl makes of it."""
+
+import json
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from preflight.data.lengths import measure
+from preflight.data.preview import tokenize_with_loss_mask
+from preflight.data.prompt_strategies import STRATEGIES, find_strategy, guess_strategy
+from preflight.data.prompt_strategies.alpaca import STYLES
+from preflight.data.rows import read_rows
+from preflight.data.tokenizer import find_tokenizer
+from tests.conftest import CHECKOUT
+
+SMOKE = yaml.safe_load((CHECKOUT / "axolotl_configs/smoke.yaml").read_text())
+MAPPING = {
+    "field_instruction": "question",
+    "field_input": "context",
+    "field_output": "sql",
+    "format": "### Schema\n{input}\n### Question\n{instruction}\n### SQL\n",
+    "no_input_format": "### Question\n{instruction}\n### SQL\n",
+    "system_prompt": "You write PostgreSQL.",
+    "system_format": "{system}\n\n",
+}
+TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "SELECT 1;"}]
+SEGMENTS = [{"label": False, "text": "<s>a "}, {"label": True, "text": "SELECT 1;</s>"}]
+# name -> (the entry, a good row)
+KINDS = {
+    "completion": ({"type": "completion"}, {"text": "a"}),
+    "another field": ({"type": "completion", "field": "sql"}, {"sql": "a"}),
+    "chat_template": ({"type": "chat_template"}, {"messages": TURNS}),
+    "alpaca": ({"type": "alpaca"}, {"instruction": "a", "input": "b", "output": "c"}),
+    "alpaca_chat.load_no_prompt": ({"type": "alpaca_chat.load_no_prompt"}, {"instruction": "a", "input": "b", "output": "c"}),
+    "user_defined": ({"type": MAPPING}, {"question": "a", "context": "b", "sql": "c", "system": "d"}),
+    "input_output": ({"type": "input_output"}, {"segments": SEGMENTS}),
+}
+VALUES = [None, 0, True, "", " ", "SELECT 1;", [], {}, [{}], [None], ["user"]]
+LISTS = {"messages": ("role", "content"), "segments": ("label", "text")}
+
+
+def variants(good):
+    """A good row, and rows with a column or a part of a list's last item taken away or replaced."""
+    yield good
+    for name in good:
+        yield {key: value for key, value in good.items() if key != name}
+        yield from (good | {name: value} for value in VALUES)
+    for name, parts in LISTS.items():
+        if name in good:
+            first, last = good[name]
+            yield {name: [first]}
+            for part in parts:
+                yield {name: [first, {key: value for key, value in last.items() if key != part}]}
+                yield from ({name: [first, last | {part: value}]} for value in VALUES)
+
+
+def written(folder, rows):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_schema_and_the_reader_agree(tmp_path, kind):
+    entry, good = KINDS[kind]
+    strategy = find_strategy(entry)
+    rows = list(variants(good))
+    read = [not row.problem for row in read_rows(written(tmp_path, rows), strategy)]
+    schema = Draft202012Validator(strategy.schema)
+    assert read == [schema.is_valid(row) for row in rows]
+    assert any(read)
+    assert not all(read)
+
+
+def test_every_strategy_is_tried_here():
+    assert {type(find_strategy(entry)) for entry, _ in KINDS.values()} == set(STRATEGIES)
+    assert all(find_strategy({"type": style}) for style in STYLES)
+
+
+@pytest.mark.parametrize("kind", ["completion", "chat_template", "alpaca", "input_output"])
+def test_a_row_that_no_config_describes_is_read_by_its_columns(kind):
+    entry, good = KINDS[kind]
+    assert guess_strategy(good) == find_strategy(entry)
+    assert guess_strategy({"nothing": "known"}) is None
+
+
+@pytest.mark.parametrize("entry", [{"type": "sharegpt"}, {"type": None}, {}, {"type": "alpaca:chat"}, {"type": "alpaca_w_system.load"}])
+def test_what_is_not_judged_is_read_by_none(entry):
+    assert find_strategy(entry) is None
+
+
+def samples():
+    """(question with its schema, question, schema, answer) of the sample rows."""
+    for line in (CHECKOUT / "sample_data/messages/train_postgres.jsonl").read_text().splitlines():
+        question, answer = (turn["content"] for turn in json.loads(line)["messages"])
+        schema, _, asked = question.rpartition("\n\n")
+        yield question, asked, schema, answer
+
+
+def rows_of(kind):
+    """The sample rows, 200 of them, in this shape; every third without a schema of its own."""
+    for number, (question, asked, schema, answer) in enumerate(samples()):
+        asked, schema = (asked, schema) if number % 3 else (question, "")
+        if number >= 200:
+            return
+        if kind == "mapping":
+            yield {"question": asked, "context": schema, "sql": answer}
+        elif kind == "mapping and system":
+            yield {"question": asked, "context": schema, "sql": answer, "system": "Short." if number % 2 else ""}
+        elif kind == "segments":
+            ends = [{"label": False, "text": " ok?"}] if number % 4 == 0 else []
+            yield {"segments": [{"label": False, "text": f"<s>{question}\n"}, {"label": True, "text": f"{answer}</s>"}, *ends]}
+        else:
+            yield {"instruction": asked, "input": schema, "output": answer}
+
+
+CASES = {
+    "mapping": ("mapping", {"type": MAPPING}, {}),
+    "mapping with a system column": ("mapping and system", {"type": MAPPING}, {}),
+    "mapping with Axolotl's defaults": ("mapping", {"type": {"field_instruction": "question", "field_output": "sql"}}, {}),
+    "mapping, trained on the prompt too": ("mapping", {"type": MAPPING}, {"train_on_inputs": True}),
+    "mapping, long rows dropped": ("mapping", {"type": MAPPING}, {"sequence_len": 130}),
+    "segments": ("segments", {"type": "input_output"}, {}),
+    "segments, long rows dropped": ("segments", {"type": "input_output"}, {"sequence_len": 90}),
+} | {style: ("instructions", {"type": style}, {}) for style in STYLES if style != "alpaca"}  # alpaca: tests/plan/test_steps.py
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tokens_and_loss_are_those_that_axolotl_makes(axolotl, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(CHECKOUT)
+    kind, entry, changes = CASES[case]
+    path = written(tmp_path, rows_of(kind))
+    entry = {"path": str(path), "ds_type": "json"} | entry
+    values = SMOKE | {"datasets": [entry], "test_datasets": [entry | {"split": "train"}], "dataset_prepared_path": str(tmp_path / "prepared")}
+    values |= {"output_dir": str(tmp_path / "out")} | changes
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+    answer = axolotl.ask("steps", path=str(tmp_path / "c.yaml"))
+
+    strategy, tokenizer = find_strategy(entry), find_tokenizer(values["base_model"])
+    assert strategy.unjudged(values) == ""
+    rows = list(read_rows(path, strategy))
+    assert [row.problem for row in rows if row.problem] == []
+    made = [tokenize_with_loss_mask(row, strategy, values, tokenizer) for row in rows]
+    kept = [[[token.id for token in row], [token.trained for token in row]] for row in made if len(row) <= values["sequence_len"]]
+    assert sorted(kept) == sorted(answer["tokens"])
+    lengths = measure(rows, strategy, values, tokenizer)
+    assert sorted(length for row in lengths for length in row.sequences) == sorted(answer["lengths"])
+    assert sum(row.trained for row in lengths) == answer["trained"]
+    assert len(kept) > 20
+
+
+@pytest.mark.parametrize(
+    ("entry", "values", "says"),
+    [
+        ({}, {"chat_template": "mistral_v1"}, ""),
+        ({"chat_template": "mistral_v1"}, {}, ""),
+        ({"roles_to_train": ["assistant"], "train_on_eos": "turn"}, {"chat_template": "mistral_v1"}, ""),
+        ({}, {"chat_template": "chatml"}, "chat_template chatml is not reproduced"),
+        ({}, {}, "chat_template tokenizer_default is not reproduced"),
+        ({"chat_template": "llama3"}, {"chat_template": "mistral_v1"}, "llama3"),
+        ({"roles_to_train": ["user", "assistant"]}, {"chat_template": "mistral_v1"}, "roles_to_train: ['user', 'assistant']"),
+        ({"train_on_eos": "all"}, {"chat_template": "mistral_v1"}, "train_on_eos: all"),
+        ({}, {"chat_template": "mistral_v1", "train_on_inputs": True}, "train_on_inputs"),
+    ],
+)
+def test_a_conversation_is_exact_only_where_its_template_and_mask_are_reproduced(entry, values, says):
+    why = find_strategy({"type": "chat_template"} | entry).unjudged(values)
+    assert says in why
+    assert bool(why) == bool(says)
+
+
+def test_what_axolotl_makes_of_another_template_is_not_called_exact(axolotl, tmp_path, preflight):
+    """400 steps were called exact where the trainer made 506 (chatml, 2026-11-25)."""
+    config = tmp_path / "chatml.yaml"
+    entry = {"path": str(CHECKOUT / "sample_data/messages/train_postgres.jsonl"), "type": "chat_template", "shards": 1}
+    values = SMOKE | {"datasets": [entry], "test_datasets": [entry | {"split": "train"}], "chat_template": "chatml"}
+    config.write_text(yaml.safe_dump(values))
+    ran = preflight(config, "--plan-only", "--show-example", "--json")
+    assert ran.json["plan"]["exact"] is False
+    assert ran.codes.count("data.not-judged") == 2
+    assert ran.json["example"] == {}, "the row is not shown in another template's markup"

@@ -1,0 +1,182 @@
+import json
+import random
+import tracemalloc
+from dataclasses import replace
+
+import pytest
+
+from preflight.data import rows, scan
+from preflight.data.audit import audit_rows
+from preflight.data.duplicates import RowDigests, check_duplicates, check_leakage
+from preflight.data.prompt_strategies import find_strategy
+from preflight.data.prompt_strategies.base import Row
+from preflight.data.rows import check_rows, read_rows
+from preflight.data.scan import Chunk, scan_chunk, scan_file
+from preflight.data.sql import find_parser
+from preflight.data.staging import DataFile, bring, inspect_source
+from preflight.data.tokenizer import find_tokenizer
+from tests.conftest import CHECKOUT
+
+EXAMPLES = CHECKOUT / "tests/examples/rows"
+ENTRIES = {"text": {"type": "completion"}, "messages": {"type": "chat_template", "chat_template": "mistral_v1"}, "instruction": {"type": "alpaca"}}
+EXPECTED = dict(line.split(" ", 1) for line in (EXAMPLES / "rejected/EXPECTED").read_text().splitlines())
+TEXT = find_strategy({"type": "completion"})
+
+
+def quiet(what, done, total):
+    pass
+
+
+def findings_of(train, held_out=(), kind="text", **changes):
+    """What is found in files of rows, read where they lie, as the pipeline does."""
+    names = [("datasets", train), *(("test_datasets", path) for path in held_out)]
+    counts = {"datasets": 0, "test_datasets": 0}
+    files, staged, values = [], [], {"datasets": [], "test_datasets": []}
+    for name, path in names:
+        files.append(DataFile(key=f"{name}.{counts[name]}.path", source=path, staged=path))
+        values[name].append(ENTRIES[kind] | {"path": str(path)})
+        counts[name] += 1
+        staged.append(bring([inspect_source(path)], path.parent, copy=False, missing="error", progress=quiet)[0])
+    values |= {"base_model": str(CHECKOUT / "sample_data/smoke_base"), "sequence_len": 512} | changes
+    return audit_rows(values, files, staged, quiet)[1]
+
+
+def shown(findings):
+    return " ".join(f"{finding.code}:{finding.where.rpartition(':')[2]}" for finding in findings if finding.level not in ("ok", "info"))
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "rejected").glob("*.jsonl")), ids=lambda path: path.name)
+def test_rejected(path):
+    findings = findings_of(path, kind=path.suffixes[0][1:])
+    assert shown(findings) == EXPECTED[path.name]
+    assert all(finding.message and finding.fix for finding in findings if finding.level != "ok")
+
+
+def test_every_rejected_example_is_expected():
+    assert EXPECTED.keys() == {path.name for path in (EXAMPLES / "rejected").glob("*.jsonl")}
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "accepted").glob("*.jsonl")), ids=lambda path: path.name)
+def test_accepted(path):
+    kind = path.suffixes[0][1:]
+    assert shown(findings_of(path, kind=kind)) == ""
+    assert all(not row.problem for row in read_rows(path, find_strategy(ENTRIES[kind])))
+
+
+def test_the_sample_rows_are_clean():
+    for kind, folder in (("text", "sample_data"), ("messages", "sample_data/messages")):
+        train, *held_out = (CHECKOUT / folder / f"{name}_postgres.jsonl" for name in ("train", "val", "test"))
+        assert [finding.code for finding in findings_of(train, held_out, kind) if finding.level == "error"] == []
+
+
+def test_a_row_of_322_mb_is_refused_without_being_held(tmp_path):
+    path = tmp_path / "huge.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"text": "a"}\n{"text": "')
+        file.truncate(322_000_000)
+        file.seek(0, 2)
+        file.write(b'"}\n{"text": "b"}\n')
+    tracemalloc.start()
+    read = list(read_rows(path, TEXT))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [(row.line, row.huge, row.text) for row in read] == [(1, False, "a"), (2, True, ""), (3, False, "b")]
+    assert peak < 4 * rows.HUGE
+    assert [(finding.code, finding.where) for finding in check_rows(path, [row for row in read if row.problem], 1)] == [
+        ("data.huge-row", f"{path}:2")
+    ]
+
+
+@pytest.mark.parametrize("shared", [1 << 30, 0], ids=["in this process", "by several processes"])
+def test_a_file_scanned_in_chunks_gives_what_one_scan_gives(tmp_path, monkeypatch, shared):
+    """Every kind of row, blank lines and a row longer than a chunk: the same findings, at the same lines, wherever the cuts fall."""
+    rng = random.Random(5)
+    good = [json.dumps({"text": f"[INST] {i} [/INST] SELECT {i};" + " " * rng.randint(0, 300)}) for i in range(400)]
+    odd = ["", "   ", "SELECT", json.dumps({"text": "[INST] x [/INST] ;"}), json.dumps({"text": "<s>[INST] y [/INST] SELEC 1;"}), good[7]]
+    lines = good + odd * 9 + [json.dumps({"text": "z" * 9_000})]
+    rng.shuffle(lines)
+    path = tmp_path / "train.jsonl"
+    path.write_bytes("\n".join(lines).encode())
+    tokenizer = find_tokenizer(str(CHECKOUT / "sample_data/smoke_base"))
+    whole = Chunk(path=path, strategy=TEXT, values={"sequence_len": 512})
+    expected = scan_chunk(whole, tokenizer, find_parser())
+    monkeypatch.setattr(scan, "CHUNK_BYTES", 1_000)
+    monkeypatch.setattr(scan, "SHARED", shared)
+    seen = scan_file(whole, tokenizer, str(CHECKOUT / "sample_data/smoke_base"), quiet)
+    assert replace(seen, end=0) == expected
+    assert (expected.rows, expected.bad, len(expected.near_empty), len(expected.bos), expected.not_sql) == (437, 9, 9, 9, 9)
+    assert len(expected.measured) == 428
+
+
+def test_only_the_first_bad_rows_are_named_and_all_are_counted():
+    findings = check_rows(CHECKOUT, [Row(line=i, problem="x") for i in range(1, 101)], 100)
+    assert len(findings) == rows.SHOWN + 1
+    assert "100 bad rows" in findings[-1].message
+
+
+def write(path, *texts):
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def test_examples_that_are_trained_on_and_asked(tmp_path):
+    train = write(tmp_path / "train.jsonl", "[INST] a [/INST] SELECT 1", "[INST] b [/INST] SELECT 2", "[INST] c [/INST] SELECT 3")
+    val = write(tmp_path / "val.jsonl", "[INST] x [/INST] SELECT 9", "[INST] b [/INST] SELECT 2", "[INST] c [/INST] SELECT 4")
+    found = [finding for finding in findings_of(train, [val]) if finding.code in ("data.leakage", "data.same-question")]
+    assert [(finding.code, finding.level, finding.where) for finding in found] == [
+        ("data.leakage", "error", f"{val}:2"),
+        ("data.same-question", "warning", f"{val}:3"),
+    ]
+    assert "1 examples of val.jsonl" in found[0].message
+    assert "1 questions of val.jsonl" in found[1].message
+
+
+def test_duplicates_and_leakage_of_seen_rows(tmp_path):
+    one, other = RowDigests(path=tmp_path / "a"), RowDigests(path=tmp_path / "b")
+    for line, text in enumerate("xyxzx", 1):
+        one.add(line, "", text)
+    other.add(1, "", "w")
+    (finding,) = check_duplicates([one, other])
+    assert finding.message.startswith("2 rows in a are duplicates; for example, line 3 repeats line 1")
+    assert check_leakage([one], [other]) == []
+
+
+def test_rows_that_are_too_long(tmp_path):
+    path = write(tmp_path / "train.jsonl", *(f"[INST] {i} [/INST] " + "SELECT " * (i + 1) for i in range(100)))
+    (finding,) = [finding for finding in findings_of(path, sequence_len=64) if finding.code == "data.too-long"]
+    assert finding.level == "warning"
+    assert "longer than sequence_len 64 and are split across sequences" in finding.message
+    whole, every = (int(part.replace(",", "")) for part in __import__("re").findall(r"([\d,]+) (?:keeps 99%|all of them)", finding.fix))
+    assert whole < every
+    assert [finding.code for finding in findings_of(path, sequence_len=every) if finding.code == "data.too-long"] == []
+
+
+def test_mutations_of_good_rows_never_give_a_traceback(tmp_path):
+    rng = random.Random(3)
+    good = [path.read_bytes() for path in sorted((EXAMPLES / "accepted").glob("*.jsonl"))]
+    kinds = [find_strategy(entry) for entry in ENTRIES.values()]
+    path = tmp_path / "mutated.jsonl"
+    problems = 0
+    for _ in range(1000):
+        raw = bytearray(rng.choice(good) * 2)
+        for _ in range(rng.randint(1, 6)):
+            place = rng.randrange(len(raw))
+            match rng.randrange(4):
+                case 0:
+                    raw[place] = rng.randrange(256)
+                case 1:
+                    del raw[place : place + rng.randint(1, 20)]
+                case 2:
+                    raw[place:place] = rng.choice([b"{", b"]", b'"', b"\n", b"\x00", b"null", b"\xff", b"\\u", b"1e999"])
+                case 3:
+                    raw += raw[place:]
+            raw = raw or bytearray(b"x")
+        path.write_bytes(bytes(raw))
+        strategy = rng.choice(kinds)
+        read = list(read_rows(path, strategy))
+        problems += any(row.problem for row in read)
+        seen = RowDigests(path=path)
+        for row in read:
+            if not row.problem:
+                seen.add(row.line, *strategy.question_and_answer(row))
+    assert problems > 500

@@ -1,0 +1,177 @@
+"""What the real Axolotl says, in a process of its own: importing it takes 15 s, so the tests that ask share one.
+
+Run as a script it answers one JSON line for each it reads; `Axolotl` is the other end.
+"""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+OFFLINE = {"AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+class Axolotl:
+    """Asks; raises EOFError if the other process died."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=CHECKOUT,
+            env=os.environ | OFFLINE | {"PYTHONPATH": str(CHECKOUT)},
+        )
+
+    def ask(self, what, **arguments):
+        self.process.stdin.write(json.dumps({"what": what} | arguments) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise EOFError(f"the process ended at {what}")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    from axolotl.cli.config import prepare_plugins
+    from axolotl.utils.config import validate_config
+    from axolotl.utils.dict import DictDefault
+    from axolotl.utils.schemas.config import AxolotlInputConfig
+    from pydantic import ValidationError
+
+    gc.freeze()  # Axolotl collects garbage ten times a data set; what the imports left is none
+
+    def schema():
+        """The schema as the project's command generates it now."""
+        from scripts.generate_schema import generate
+
+        return generate()
+
+    def validate(values, capability=None, gpus=1):
+        """What Axolotl makes of a config on a GPU of this compute capability, and its error or ''."""
+        machine = {}
+        if capability:
+            machine = {
+                "capabilities": {
+                    "bf16": capability >= 80,
+                    "fp8": capability >= 89,
+                    "tf32": capability >= 80,
+                    "n_gpu": gpus,
+                    "n_node": 1,
+                    "compute_capability": f"sm_{capability}",
+                },
+                "env_capabilities": {"torch_version": "2.13.0"},
+            }
+        try:
+            cfg = DictDefault(values)
+            prepare_plugins(cfg)
+            return {"values": plain(validate_config(cfg, **machine).to_dict()), "error": ""}
+        except Exception as error:
+            return {"values": {}, "error": f"{type(error).__name__}: {error}"}
+
+    def field_errors(key, values):
+        """For each value, whether the model refuses it for this top-level key; None where a rule over several keys hides that."""
+        base = {"base_model": "x", "datasets": [{"path": "x", "type": "completion"}], "learning_rate": 1, "micro_batch_size": 1}
+        refused = []
+        for value in values:
+            try:
+                AxolotlInputConfig.model_validate(base | {key: value})
+                refused.append(False)
+            except ValidationError as error:
+                places = [detail["loc"][:1] for detail in error.errors()]
+                refused.append(None if () in places else (key,) in places)
+            except Exception:
+                refused.append(None)
+        return refused
+
+    def steps(path):
+        """How many steps Axolotl makes of the rows of a YAML, and the lengths of the sequences that it packs, in its order."""
+        from axolotl.cli.config import load_cfg
+        from axolotl.common.datasets import load_datasets
+
+        meta = load_datasets(cfg=load_cfg(path))
+        rows = meta.train_dataset
+        trained = sum(label != -100 for labels in rows["labels"] for label in labels)
+        tokens = [[ids, [label != -100 for label in labels]] for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)]
+        return {"steps": meta.total_num_steps, "lengths": [len(ids) for ids, _ in tokens], "trained": trained, "tokens": tokens}
+
+    def mistral_lengths(texts):
+        """Tokens of each text with Mistral's tokenizer as transformers builds it, with the BOS and EOS that a completion row gets."""
+        import shutil
+        import tempfile
+
+        import mistral_common
+        from transformers import LlamaTokenizer
+
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(Path(mistral_common.__file__).parent / "data" / "tokenizer.model.v1", Path(folder) / "tokenizer.model")
+            tokenizer = LlamaTokenizer.from_pretrained(folder, add_bos_token=True)
+        return [len(tokenizer(text)["input_ids"]) + 1 for text in texts]
+
+    def packed_and_padded(texts):
+        """The loss of each token of these texts and the gradient of a weight, on the smoke base: packed in one sequence on Axolotl's
+        varlen attention with the plugin's share of it, and padded to the longest."""
+        import torch
+        from axolotl.monkeypatch.attention.sdpa_varlen import patch_sdpa_varlen
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from preflight.training.plugin.packing import share_packing
+
+        share_packing()
+        patch_sdpa_varlen()
+        tokenizer = AutoTokenizer.from_pretrained("sample_data/smoke_base")
+        model = AutoModelForCausalLM.from_pretrained("sample_data/smoke_base", dtype=torch.float32, attn_implementation="sdpa")
+        weight = model.model.layers[0].self_attn.q_proj.weight
+        rows = [tokenizer(text, return_tensors="pt")["input_ids"][0] for text in texts]
+
+        def losses(logits, row):
+            return torch.nn.functional.cross_entropy(logits[: len(row) - 1], row[1:], reduction="none")
+
+        def gradient(values):
+            model.zero_grad()
+            torch.cat(values).sum().backward()
+            return weight.grad.flatten()[::997].tolist()
+
+        places = torch.cat([torch.arange(len(row)) for row in rows])[None]
+        logits = model(input_ids=torch.cat(rows)[None], position_ids=places, use_cache=False).logits[0]
+        packed = [losses(part, row) for part, row in zip(logits.split([len(row) for row in rows]), rows, strict=True)]
+        width = max(len(row) for row in rows)
+        ids = torch.stack([torch.nn.functional.pad(row, (0, width - len(row)), value=0) for row in rows])
+        mask = torch.stack([(torch.arange(width) < len(row)).long() for row in rows])
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        padded = [losses(part, row) for part, row in zip(logits, rows, strict=True)]
+        one = model(input_ids=torch.cat(rows)[None], use_cache=False).logits[0]  # as one text, without a boundary between the rows
+        mixed = [losses(part, row) for part, row in zip(one.split([len(row) for row in rows]), rows, strict=True)]
+        return {
+            name: {"losses": torch.cat(found).tolist(), "gradient": gradient(found)}
+            for name, found in (("packed", packed), ("padded", padded), ("mixed", mixed))
+        }
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+    calls = {call.__name__: call for call in (schema, validate, field_errors, steps, mistral_lengths, packed_and_padded)}
+    for line in sys.stdin:
+        question = json.loads(line)
+        answer = calls[question.pop("what")](**question)
+        answers.write(json.dumps(answer, default=str) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
