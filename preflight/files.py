@@ -4,7 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
-import uuid
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -103,7 +103,7 @@ def probe_writing(folder: Path) -> OSError | None:
 
     os.access is not asked: for root it says yes to everything, and on Drive it knows nothing.
     """
-    token = uuid.uuid4().hex
+    token = os.urandom(16).hex()
     path = folder / f".preflight-{token[:8]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +125,11 @@ def require_mount(mount: str) -> None:
     if mount and not os.path.ismount(mount):
         Path(mount).stat()
         raise OSError(errno.ENODEV, "nothing is mounted there", mount)
+
+
+def quoted(path: Path | str, more: str = "") -> str:
+    """A path, with `more` behind it, as one word of a command that a person pastes."""
+    return shlex.quote(f"{path}{more}")
 
 
 def existing_parent(path: Path) -> Path:

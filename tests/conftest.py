@@ -194,6 +194,7 @@ def axolotl():
     oracle.close()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Tests that share something which takes minutes to make stay in one worker of `pytest -n 2 --dist loadgroup`."""
     for item in items:

@@ -1,11 +1,12 @@
 import re
+import sys
 
 import pytest
 
 from preflight.findings import Diagnostics, Finding
 from preflight.launch.command import shell_line
 from tests.cli.test_text import report
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, run
 
 OK, WARNING, ERROR = (Finding(code="x.y", level=level, message="m") for level in ("ok", "warning", "error"))
 
@@ -42,4 +43,9 @@ def test_a_step_that_crashes_is_a_finding_and_the_others_still_run(tmp_path, mon
 
 
 def test_a_launch_line_is_shell():
-    assert shell_line({"A": "", "B": "x y"}, ("run", "it's")) == """A= 'B=x y' run 'it'"'"'s'"""
+    assert shell_line({"A": "", "B": "x y"}, ("run", "it's")) == """A= B='x y' run 'it'"'"'s'"""
+
+
+def test_a_shell_takes_a_variable_with_a_blank_for_a_variable():
+    line = shell_line({"PYTHONPATH": "/a kit/x"}, (sys.executable, "-c", "import os; print(os.environ['PYTHONPATH'])"))
+    assert run("bash", "-c", line).out == "/a kit/x\n"

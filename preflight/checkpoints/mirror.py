@@ -82,8 +82,27 @@ def unmirrored(outputs: Path, to: Path) -> list[str]:
     Raises OSError."""
     checkpoints = [(path.name, held) for path in checkpoints_in(outputs)[:KEPT] if (held := manifest.read(path))]
     final = [(FINAL, held)] if (held := manifest.read(outputs)) else []
-    names = [name for name, held in checkpoints + final if manifest.read(to / name) != held]
+    names = [name for name, held in checkpoints + final if not _is_kept(to / name, held)]
     return names + [str(path) for path in _small(outputs) if not _same(outputs / path, to / path)]
+
+
+def _is_kept(copy: Path, held: Manifest) -> bool:
+    """Whether the copy is there as the manifest says. Sizes are looked at again each time: Drive has lost files that it had taken."""
+    return manifest.read(copy) == held and not manifest.difference(copy, held, hashes=False)
+
+
+def left_behind(outputs: Path) -> str:
+    """Why what a run has saved is not all in its folder for results, or ''. For the moment at which a machine is given back."""
+    settings = read_settings(outputs.parent)
+    if settings is None or not settings.to:
+        return ""
+    try:
+        require_mount(settings.mount)
+        missing = [name for name in unmirrored(outputs, Path(settings.to)) if not is_small(name)]
+    except OSError as error:
+        return f"{settings.to} can't be read: {error.strerror or error}"
+    names = ", ".join("the final adapter" if name == FINAL else name for name in missing)
+    return f"{names} {'are' if len(missing) > 1 else 'is'} not in {settings.to}" if missing else ""
 
 
 def mirror(outputs: Path, settings: MirrorSettings, progress: Progress = silent) -> list[str]:

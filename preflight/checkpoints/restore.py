@@ -8,7 +8,7 @@ from preflight.checkpoints import manifest, mirror
 from preflight.checkpoints.drive import check_drive, unreachable
 from preflight.checkpoints.mirror import FINAL, MirrorSettings
 from preflight.checkpoints.verify import Checkpoint, inspect_mirrored, latest_complete
-from preflight.files import Progress, require_mount
+from preflight.files import Progress, quoted, require_mount
 from preflight.findings import Finding
 from preflight.machine.platforms.base import Platform
 from preflight.machine.run_folder import RunFolder
@@ -24,7 +24,7 @@ def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
             brought = [name for name in mirror.mirror(run.outputs, settings, progress) if not mirror.is_small(name)] if free else []
     except OSError as error:
         message = f"what an earlier session left is not on Drive yet: {error.strerror or error} (Errno {error.errno})"
-        fix = f"when Drive is back: python -m preflight.mirror {run.outputs}"
+        fix = f"when Drive is back: python -m preflight.mirror {quoted(run.outputs)}"
         return [Finding(code="drive.not-mirrored", level="warning", where=settings.to, message=message, fix=fix)]
     if not brought:
         return []
@@ -82,7 +82,9 @@ def _fetch_newer(
             mirror.bring(to, run.outputs, one.path.name, progress)
         except mirror.DamagedError as error:
             message = f"{one.path.name} on Drive is incomplete ({error.strerror}); an earlier one is used"
-            findings.append(Finding(code="checkpoint.corrupt", level="warning", where=str(one.path), message=message, fix=f"rm -r {one.path}"))
+            findings.append(
+                Finding(code="checkpoint.corrupt", level="warning", where=str(one.path), message=message, fix=f"rm -r {quoted(one.path)}")
+            )
             continue
         findings.append(_restored(one.path, f"step {one.step} of {one.max_steps}"))
         return [replace(one, path=run.outputs / one.path.name)]

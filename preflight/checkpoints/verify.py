@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.checkpoints import manifest, mirror
+from preflight.files import quoted
 from preflight.findings import Finding
 
 # what the trainer of transformers 5.16 writes for a LoRA run (seen by running it)
@@ -65,7 +66,7 @@ def check_checkpoints(checkpoints: Sequence[Checkpoint]) -> list[Finding]:
             level="warning",
             where=str(checkpoint.path),
             message=f"{checkpoint.path.name} is incomplete ({checkpoint.problem}); {instead}",
-            fix=f"no action needed; delete it with: rm -r {checkpoint.path}",
+            fix=f"no action needed; delete it with: rm -r {quoted(checkpoint.path)}",
         )
         for checkpoint in checkpoints
         if checkpoint.problem
@@ -86,7 +87,7 @@ def inspect_earlier(outputs: Path, fingerprint: Mapping[str, Any] | None) -> Ear
     if not any(outputs.glob("checkpoint-*")) and not (outputs / "adapter_model.safetensors").exists():
         return None
     folder = outputs.parent
-    return EarlierRun(folder=folder, fingerprint=fingerprint, fix=f"mv {folder} {folder}.before")
+    return EarlierRun(folder=folder, fingerprint=fingerprint, fix=_set_aside(folder))
 
 
 def earlier_on_drive(mirrored: Sequence[Checkpoint], to: str) -> EarlierRun | None:
@@ -94,7 +95,7 @@ def earlier_on_drive(mirrored: Sequence[Checkpoint], to: str) -> EarlierRun | No
     newest = latest_complete(mirrored)
     if newest is None:
         return None
-    return EarlierRun(folder=Path(to), fingerprint=newest.experiment, fix=f"--set output_dir={to}-2, or mv {to} {to}.before")
+    return EarlierRun(folder=Path(to), fingerprint=newest.experiment, fix=f"--set {quoted(f'output_dir={to}-2')}, or {_set_aside(to)}")
 
 
 def check_same_run(earlier: Sequence[EarlierRun | None], now: Mapping[str, Any]) -> list[Finding]:
@@ -120,8 +121,13 @@ def check_resume(latest: Checkpoint | None, *, finished: bool, resume: bool) -> 
         return []
     message = f"a run stopped at step {latest.step} of {latest.max_steps}, and session.resume in colab_setup.yaml says not to resume it"
     folder = latest.path.parent.parent
-    fix = f"resume: true there; or keep it and start anew: mv {folder} {folder}.before"
+    fix = f"resume: true there; or keep it and start anew: {_set_aside(folder)}"
     return [Finding(code="checkpoint.not-resumed", level="error", where=str(latest.path), message=message, fix=fix)]
+
+
+def _set_aside(folder: Path | str) -> str:
+    """The command that keeps a folder under another name."""
+    return f"mv {quoted(folder)} {quoted(folder, '.before')}"
 
 
 def _inspect(path: Path, *, hashes: bool) -> Checkpoint:

@@ -1,6 +1,7 @@
 """What every command line and cell shares: exit codes, the crash log, the progress bar, how a finding is shown."""
 
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -13,6 +14,8 @@ from preflight.findings import Finding
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
 INTERRUPTED = "Interrupted. No partial files were left; run the same command again to continue."
+# control characters but tab and newline, and those that change the direction in which text is read
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def guarded(program: str, command: Callable[[], int], interrupted: str = INTERRUPTED) -> int:
@@ -60,12 +63,18 @@ def progress_line(what: str, done: int, total: int) -> None:
         print(f"\r\033[K{what} {share}" + ("\r\033[K" if total and done >= total else ""), end="", file=sys.stderr, flush=True)
 
 
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: names and rows come from outside, and an escape sequence in one could rewrite the
+    screen, the window's title or the clipboard."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def show_findings(findings: Sequence[Finding], file: TextIO | None = None) -> None:
     """Each finding as lines of plain text."""
     for finding in findings:
         where = f"  {finding.where}" if finding.where else ""
         fix = f"\n  fix: {finding.fix}" if finding.fix else ""
-        print(f"{finding.level} {finding.code}{where}\n  {finding.message}{fix}", file=file)
+        print(printable(f"{finding.level} {finding.code}{where}\n  {finding.message}{fix}"), file=file)
 
 
 def show(text: str, *, error: bool = False) -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from preflight.checkpoints.mirror import left_behind
 from preflight.cli.console import EXIT_ERROR, guarded, show
+from preflight.files import quoted
 from preflight.launch.command import HERE
 
 
@@ -21,6 +23,7 @@ class Launchable:
     argv: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     where: str = ""  # the machines that have to run commands, where that is not this one alone
+    config_path: Path = Path()  # the resolved YAML
 
     def __bool__(self) -> bool:
         return bool(self.argv)
@@ -30,7 +33,12 @@ def read_report(path: Path) -> Launchable:
     """What a report says to launch. Raises OSError, ValueError."""
     report = json.loads(path.read_text(encoding="utf-8"))
     elsewhere = [where for where, _ in report["commands"] if where != HERE]
-    return Launchable(argv=tuple(report["command"]), environment=report["environment"], where=elsewhere[-1] if elsewhere else "")
+    return Launchable(
+        argv=tuple(report["command"]),
+        environment=report["environment"],
+        where=elsewhere[-1] if elsewhere else "",
+        config_path=Path(report["config_path"]),
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +55,12 @@ def _launch(path: Path) -> int:
     if launchable.where:
         show(f"launch: this run takes several machines: type the commands of the report on {launchable.where}", error=True)
         return EXIT_ERROR
-    return subprocess.run(launchable.argv, env=os.environ | launchable.environment, check=False).returncode
+    code = subprocess.run(launchable.argv, env=os.environ | launchable.environment, check=False).returncode
+    outputs = launchable.config_path.parent / "outputs"
+    if code == 0 and (missing := left_behind(outputs)):
+        show(f"launch: training has ended, and {missing}. When it can be written again: python -m preflight.mirror {quoted(outputs)}", error=True)
+        return EXIT_ERROR
+    return code
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from preflight.checkpoints.mirror import FINAL, MirrorSettings, exclusive_lock, is_small, mirror, read_settings, unmirrored
 from preflight.cli.console import EXIT_ERROR, EXIT_USAGE, guarded, progress_line, show
+from preflight.files import quoted
 
 EVERY = 30  # seconds between two looks at the event files; a save is told at once
 RETRY = 5  # seconds between two tries when Drive is in trouble
@@ -93,7 +94,7 @@ def _last_word(outputs: Path, settings: MirrorSettings, trouble: str) -> int:
         left = ", ".join(_named(unmirrored(outputs, Path(settings.to))))
     except OSError:
         left = "what was saved last"
-    _say(f"{left or 'nothing'} could not be mirrored. When {settings.to} is back: python -m preflight.mirror {outputs}")
+    _say(f"{left or 'nothing'} could not be mirrored. When {settings.to} is back: python -m preflight.mirror {quoted(outputs)}")
     return 1
 
 

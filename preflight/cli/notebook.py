@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from preflight.checkpoints.mirror import left_behind
 from preflight.cli import session
+from preflight.cli.console import printable
 from preflight.cli.launch import Launchable, read_report
 from preflight.config.settings import read_settings
-from preflight.files import CHECKOUT
+from preflight.files import CHECKOUT, quoted
 from preflight.findings import Finding
 from preflight.launch import tensorboard
+from preflight.launch.command import telemetry_off
 from preflight.machine.environment import inspect_environment
 from preflight.machine.platforms.base import CONFIG_ROOT
 from preflight.machine.workspace import Workspace, find_workspace
@@ -64,14 +67,10 @@ class Session:
 
     def tensorboard(self) -> None:
         """TensorBoard in the cell's output, with the curves of every earlier session."""
-        from IPython import get_ipython
-
         board, problem = tensorboard.start(self._outputs())
         if board is None:
             raise CellError(f"TensorBoard does not run: {problem}")
-        for line in board.magic.splitlines():
-            name, _, rest = line.removeprefix("%").partition(" ")
-            get_ipython().run_line_magic(name, rest)
+        tensorboard.show(board)
 
     def train(self, launchable: Launchable) -> None:
         """Run what `verify` returned, its output as it comes. After a stop the same cells resume from the latest complete checkpoint."""
@@ -81,6 +80,7 @@ class Session:
         if launchable.where:
             raise CellError(f"This run takes several machines: type the commands of the report on {launchable.where}")
         stream(*launchable.argv, variables=launchable.environment)
+        self._require_kept("Training has ended")
 
     def ask(self, questions: int = 20) -> None:
         """Questions of the test rows, answered by the base and by the trained adapter."""
@@ -95,7 +95,8 @@ class Session:
         outputs = self._outputs()
         configuration = str(outputs.parent / "config.yaml")
         self._python("axolotl.cli.main", "merge-lora", configuration, f"--lora-model-dir={outputs}", f"--output-dir={outputs.parent}")
-        print(f"The merged model is in {outputs.parent / 'merged'}. To keep it: cp -r {outputs.parent / 'merged'} {self.root}/drive/MyDrive/")
+        merged = outputs.parent / "merged"
+        print(f"The merged model is in {merged}. To keep it: cp -r {quoted(merged)} {quoted(self.root, '/drive/MyDrive/')}")
 
     def push(self, name: str) -> None:
         """The adapter to the hub as `owner/name`, private; nothing where `name` is empty. HF_TOKEN has to be one that may write."""
@@ -107,10 +108,17 @@ class Session:
         """Give the machine back, so that it takes no more units. What is on Drive stays; its own disk is gone."""
         if not sure:
             return
+        self._require_kept("The machine was not handed back")
         try:
             self._workspace.platform.hand_back()
         except RuntimeError as error:
             raise CellError(f"The machine was not handed back: {error}. In Colab: Runtime > Disconnect and delete runtime") from None
+
+    def _require_kept(self, what: str) -> None:
+        """Raises CellError unless all that the run has saved is in its folder for results: this machine's own disk goes away."""
+        if missing := left_behind(self._outputs()):
+            bring = f"{self._beside('python')} -m preflight.mirror {quoted(self._outputs())}"
+            raise CellError(f"{what}, and {missing}. Run cell 2 (Drive), then in a new cell: !cd {quoted(CHECKOUT)} && {bring}")
 
     @property
     def _workspace(self) -> Workspace:
@@ -139,6 +147,7 @@ def stream(*command: str, fine: Sequence[int] = (0,), variables: Mapping[str, st
     """Run the command in the checkout, with these variables added, and show its output as it comes. Raises CellError unless it ends as
     `fine`."""
     env = {name: value for name, value in os.environ.items() if name not in LEAKING} | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+    env |= telemetry_off()
     env |= variables or {}
     with subprocess.Popen(command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
@@ -156,6 +165,6 @@ def stream(*command: str, fine: Sequence[int] = (0,), variables: Mapping[str, st
 def show(findings: Sequence[Finding]) -> None:
     """A line for each finding. Raises CellError if one is an error."""
     for finding in findings:
-        print(f"{finding.level:<8} {finding.message}" + (f"\n{'':<9}fix: {finding.fix}" if finding.fix else ""))
+        print(printable(f"{finding.level:<8} {finding.message}" + (f"\n{'':<9}fix: {finding.fix}" if finding.fix else "")))
     if any(finding.level == "error" for finding in findings):
         raise CellError("This step could not be done; the fix is above")

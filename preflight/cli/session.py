@@ -7,7 +7,7 @@ from pathlib import Path
 
 from preflight.config.base_model import TOKEN
 from preflight.config.settings import Settings, read_settings
-from preflight.files import CHECKOUT
+from preflight.files import CHECKOUT, quoted
 from preflight.findings import Finding
 from preflight.launch import tensorboard
 from preflight.machine.workspace import Workspace, find_workspace
@@ -72,14 +72,14 @@ def update_code(checkout: Path) -> list[Finding]:
     def left_alone(reason: str, fix: str) -> list[Finding]:
         return [Finding(code="code.not-updated", level="warning", where=str(checkout), message=f"the code was left as it is: {reason}", fix=fix)]
 
-    again = f"git -C {checkout} pull --ff-only"
+    again = f"git -C {quoted(checkout)} pull --ff-only"
     try:
         before = git("rev-parse", "HEAD").stdout.strip()
         if not before or not git("remote").stdout.strip():
             return []  # no checkout, or one that came from nowhere: an archive, a test
         if edited := git("status", "--porcelain", "--untracked-files=no").stdout.splitlines():
             names = ", ".join(line[3:] for line in edited[:3])
-            return left_alone(f"it has edits of yours ({names})", f"keep them, or undo them: git -C {checkout} checkout .")
+            return left_alone(f"it has edits of yours ({names})", f"keep them, or undo them: git -C {quoted(checkout)} checkout .")
         pulled = git("pull", "--ff-only", "--quiet")
         if pulled.returncode:
             return left_alone((pulled.stderr.strip().splitlines() or ["git pull failed"])[-1], again)
@@ -98,5 +98,5 @@ def show_curves(outputs: Path) -> list[Finding]:
     if board is None:
         return [Finding(code="tensorboard.not-started", level="warning", where=str(outputs), message=f"TensorBoard does not run: {problem}")]
     state = "started" if board.started else "already running"
-    message = f"{state}, on port {board.port}; in a cell: {board.magic.splitlines()[-1]}"
+    message = f"{state}, on port {board.port}; in a cell: {board.cell}"
     return [Finding(code="tensorboard.running", level="ok", where=str(outputs), message=message)]

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from preflight.cli.console import EXIT_ERROR, guarded, show
+from preflight.files import quoted
 from preflight.launch.tensorboard import start, stop
 
 
@@ -31,6 +32,6 @@ def _start(folder: Path) -> int:
         show(f"tensorboard: {problem}", error=True)
         return EXIT_ERROR
     show(f"{'started' if board.started else 'already running'}: http://localhost:{board.port} shows {folder}")
-    show(f"in a notebook:\n{board.magic}")
-    show(f"to stop it: python -m preflight.tensorboard stop {folder}")
+    show(f"in a notebook: {board.cell}")
+    show(f"to stop it: python -m preflight.tensorboard stop {quoted(folder)}")
     return 0

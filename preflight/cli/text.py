@@ -11,9 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 
 from preflight.cli import facts
+from preflight.cli.console import printable
 from preflight.config.layers import shown
 from preflight.config.settings import Settings
 from preflight.data.preview import Preview
+from preflight.files import quoted
 from preflight.findings import Finding
 from preflight.launch.command import HERE
 from preflight.launch.stage import Launch
@@ -22,6 +24,11 @@ from preflight.plan.throughput import MEASURED_ON
 from preflight.result import Report
 
 COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
+
+
+def plain(text: str) -> str:
+    """Text from outside, which is neither markup nor a command to the terminal."""
+    return escape(printable(text))
 
 
 def render_json(report: Report) -> str:
@@ -33,24 +40,24 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
     """A report to read top to bottom. The last line is the launch command, unwrapped, where there is something to launch."""
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
-    console.print(f"[bold]preflight[/] {escape(title)}\n")
-    console.print(_grid([(name, escape(text)) for name, text in facts.facts(report) if text], "bold"))
+    console.print(f"[bold]preflight[/] {plain(title)}\n")
+    console.print(_grid([(name, plain(text)) for name, text in facts.facts(report) if text], "bold"))
     if report.settings and report.plan and report.plan.options:
         console.print("\n[bold]The whole run on each GPU[/]")
         console.print(Padding(_options(report.plan.options), (0, 0, 0, 2)))
-        console.print(Padding(escape(_elsewhere(report.settings)), (0, 0, 0, 2)))
+        console.print(Padding(plain(_elsewhere(report.settings)), (0, 0, 0, 2)))
     for finding in sorted(report.findings, key=lambda finding: list(COLOURS).index(finding.level), reverse=True):
         console.print()
         console.print(*_finding(finding), sep="\n", soft_wrap=False)
     if report.data and report.data.example:
         example = report.data.example
-        console.print(f"\n[bold]The row as the trainer sees it[/]  {escape(str(example.path))}:{example.line}")
+        console.print(f"\n[bold]The row as the trainer sees it[/]  {plain(str(example.path))}:{example.line}")
         console.print(Padding(_grid(_runs(example), "dim"), (0, 0, 0, 2)))
     if report.run and report.run.config.changes:
         console.print("\n[bold]What changes in the YAML that is launched[/]")
         table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
         for change in report.run.config.changes:
-            table.add_row(change.layer, change.key, escape(shown(change.value)))
+            table.add_row(plain(change.layer), plain(change.key), plain(shown(change.value)))
         console.print(Padding(table, (0, 0, 0, 2)))
     console.print()
     console.print(_verdict(report))
@@ -95,17 +102,16 @@ def _runs(example: Preview) -> list[tuple[str, str]]:
     """The row as runs of tokens that have loss and runs that have none."""
     runs = [(trained, list(run)) for trained, run in itertools.groupby(example.tokens, key=lambda token: token.trained)]
     return [
-        (f"{'trained' if trained else 'read'}, {len(run):,} tokens", escape("".join(token.text for token in run).strip("\n")))
-        for trained, run in runs
+        (f"{'trained' if trained else 'read'}, {len(run):,} tokens", plain("".join(token.text for token in run).strip("\n"))) for trained, run in runs
     ]
 
 
 def _finding(finding: Finding) -> list[object]:
-    where = f"  {escape(finding.where)}" if finding.where else ""
-    lines: list[object] = [f"[bold {COLOURS[finding.level]}]{finding.level}[/] {escape(finding.code)}{where}"]
-    lines.append(Padding(escape(finding.message), (0, 0, 0, 2)))
+    where = f"  {plain(finding.where)}" if finding.where else ""
+    lines: list[object] = [f"[bold {COLOURS[finding.level]}]{finding.level}[/] {plain(finding.code)}{where}"]
+    lines.append(Padding(plain(finding.message), (0, 0, 0, 2)))
     if finding.fix:
-        lines.append(Padding(f"[bold]fix:[/] {escape(finding.fix)}", (0, 0, 0, 2)))
+        lines.append(Padding(f"[bold]fix:[/] {plain(finding.fix)}", (0, 0, 0, 2)))
     return lines
 
 
@@ -114,10 +120,11 @@ def _verdict(report: Report) -> str:
     if errors:
         return f"[bold red]{errors} error{'s' * (errors > 1)}[/]: nothing to launch until {'they are' if errors > 1 else 'it is'} fixed."
     if report.run and report.run.finished:
-        run = escape(str(report.run.folder.folder))
-        return (
+        run = report.run.folder.folder
+        adapter = quoted(f"lora_model_dir={run}.before/outputs")
+        return plain(
             f"Nothing left to train. The adapter is in {run}/outputs\n"
-            f"To train more epochs from this adapter: mv {run} {run}.before, then preflight with --set lora_model_dir={run}.before/outputs "
+            f"To train more epochs from this adapter: mv {quoted(run)} {quoted(run, '.before')}, then preflight with --set {adapter} "
             "--set num_epochs=1 --set output_dir=ANOTHER_FOLDER"
         )
     if not report.launch or not report.launch.written:

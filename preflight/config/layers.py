@@ -1,6 +1,8 @@
 """YAML <- tier <- --set <- preflight's own paths, with where each value came from."""
 
 import copy
+import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Any
 import yaml
 
 from preflight.config.yaml_file import YamlFile
-from preflight.findings import Finding
+from preflight.findings import Finding, to_plain
 
 
 class UsageError(Exception):
@@ -96,13 +98,14 @@ def render(config: Config, command: str) -> str:
     origin = os.path.relpath(config.file.path)
     head = [f"# Written by preflight from {origin}. Edit that file, not this one.", f"# Launched by: {command}", "#"]
     head += [f"# {change.layer + ':':<16} {change.key} = {shown(change.value)}" for change in config.changes]
-    return "\n".join(head) + "\n\n" + yaml.safe_dump(dict(config.values), sort_keys=False, allow_unicode=True, width=1000)
+    comments = "\n".join(line if line.isprintable() else f"# {json.dumps(line[2:])}" for line in head)
+    return f"{comments}\n\n" + yaml.safe_dump(dict(config.values), sort_keys=False, allow_unicode=True, width=1000)
 
 
 def shown(value: Any) -> str:
     """A value on one line, as YAML writes it."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    return str(text).removesuffix("\n").removesuffix("\n...")
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True).removesuffix("\n").removesuffix("\n...")
+    return text if text.isprintable() else json.dumps(to_plain(value), default=str)
 
 
 def lookup(values: Any, key: str) -> Any:

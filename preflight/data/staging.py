@@ -11,7 +11,7 @@ from typing import Any
 
 from preflight.config.settings import Rows
 from preflight.config.values import dataset_entries
-from preflight.files import Progress, copy, read_content, sync_folder, write_atomic
+from preflight.files import Progress, copy, quoted, read_content, sync_folder, write_atomic
 from preflight.findings import Finding, Level, disk_trouble
 from preflight.machine.workspace import Workspace
 
@@ -123,7 +123,7 @@ def bring(sources: Sequence[Source], folder: Path, *, copy: bool, missing: Level
             return Staged(folder=sources[0].path.parent, files=files, how="read where they are"), []
         if folder.exists() and not recorded and any(folder.iterdir()):
             message = "this folder holds files that the kit did not stage, and staging would replace them"
-            fix = f"mv {folder} {folder}.mine, then name it as the source: --data {folder}.mine"
+            fix = f"mv {quoted(folder)} {quoted(folder, '.mine')}, then name it as the source: --data {quoted(folder, '.mine')}"
             return None, [Finding(code="data.folder-taken", level="error", where=str(folder), message=message, fix=fix)]
         return stage(sources, folder, progress), []
     except OSError as error:

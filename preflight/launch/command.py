@@ -10,11 +10,12 @@ from pathlib import Path
 from preflight.config.layers import Config
 from preflight.config.scale import Scale
 from preflight.data.audit import DatasetLengths
-from preflight.files import CHECKOUT
+from preflight.files import CHECKOUT, quoted
 from preflight.findings import Finding
 from preflight.machine.environment import Environment, near
 
 HERE = "this machine"
+TELEMETRY = "AXOLOTL_DO_NOT_TRACK"
 PORT = 29_400  # torchrun's own default for a c10d rendezvous
 RAY_PORT = 6379  # Ray's own default
 PREPARING = 3  # minutes at the start that the GPU may wait for the rows
@@ -31,13 +32,18 @@ class Command:
 
 def shell_line(variables: Mapping[str, str], argv: Sequence[str]) -> str:
     """A command and the variables that it needs as one line of shell."""
-    return shlex.join([*(f"{name}={value}" for name, value in variables.items()), *argv])
+    return " ".join([*(f"{name}={value and shlex.quote(value)}" for name, value in variables.items()), shlex.join(argv)])
+
+
+def telemetry_off() -> dict[str, str]:
+    """What every child process is told in which Axolotl may run: it sends nothing, unless the user has set the variable."""
+    return {} if TELEMETRY in os.environ else {TELEMETRY: "1"}
 
 
 def launch_variables(config: Config, *, local_rows: bool) -> dict[str, str]:
     """Telemetry off unless the user set it, Ray's too; no GPU for a config that wants none; no hub where nothing comes from it; the
     plugin's place where the launch from the current folder would not find it, nor Ray's from any: Axolotl continues without a plugin."""
-    variables = {} if "AXOLOTL_DO_NOT_TRACK" in os.environ else {"AXOLOTL_DO_NOT_TRACK": "1"}
+    variables = telemetry_off()
     if Path.cwd() != CHECKOUT or config.values.get("use_ray"):
         variables["PYTHONPATH"] = str(CHECKOUT)
     if not config.needs_gpu:
@@ -105,5 +111,5 @@ def check_shared(scale: Scale, run: Path) -> list[Finding]:
     if scale.nodes == 1:
         return []
     message = f"each of the {scale.nodes} machines has to see {run}, the staged rows and the base model at the same path: it is written here only"
-    fix = f"on each of the others: test -f {run}/config.yaml && echo shared || echo NOT shared"
+    fix = f"on each of the others: test -f {quoted(run / 'config.yaml')} && echo shared || echo NOT shared"
     return [Finding(code="scale.shared-path", level="info", where=str(run), message=message, fix=fix)]

@@ -20,9 +20,9 @@ class Board:
     started: bool = False  # by this call
 
     @property
-    def magic(self) -> str:
-        """What shows it in a notebook's cell."""
-        return f"%load_ext tensorboard\n%tensorboard --logdir {self.logdir} --port {self.port}"
+    def cell(self) -> str:
+        """What shows it in a notebook's cell. Not the magic: it compares all arguments, finds others, and tries to bind the same port."""
+        return f"from tensorboard import notebook; notebook.display(port={self.port}, height=800)"
 
 
 def find(logdir: Path) -> Board | None:
@@ -56,6 +56,13 @@ def start(logdir: Path) -> tuple[Board | None, str]:
         case manager.StartExecFailed():
             return None, f"it can't be run: {os.strerror(begun.os_error.errno or 0)}"
     return None, f"it did not answer within {STARTS} s"
+
+
+def show(board: Board) -> None:
+    """Show it in the cell's output."""
+    from tensorboard import notebook
+
+    notebook.display(port=board.port, height=800)
 
 
 def stop(logdir: Path) -> bool:

@@ -173,8 +173,10 @@ def test_50_random_kills_of_the_mounts_process_while_copying(drive, tmp_path):
         checkpoint(outputs, step, size=20_000)
         for old in range(1, step - 1):
             shutil.rmtree(outputs / f"checkpoint-{old}", ignore_errors=True)
-        with subprocess.Popen([sys.executable, "-c", COPY, str(outputs), json.dumps([settings.to, settings.mount])], cwd=CHECKOUT):
-            time.sleep(0.03 + rng.random() * 0.08)
+        command = [sys.executable, "-c", COPY, str(outputs), json.dumps([settings.to, settings.mount])]
+        with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()  # it has imported what it needs: the moment does not hang on how busy the machine is
+            time.sleep(rng.random() * 0.12)
             drive.kill()
         drive.unmount()
         drive.start()
@@ -192,6 +194,7 @@ import contextlib, json, sys
 from pathlib import Path
 from preflight.checkpoints import mirror
 to, mount = json.loads(sys.argv[2])
+print("ready", flush=True)
 with contextlib.suppress(OSError):
     mirror.mirror(Path(sys.argv[1]), mirror.MirrorSettings(to=to, mount=mount, experiment={"lora_r": 16}))
 """

@@ -20,7 +20,7 @@ def test_it_is_started_once_found_again_and_stopped(tmp_path):
             assert str(tmp_path) in answer.read().decode()
         again = command("start", tmp_path)
         assert again.stdout.startswith(f"already running: http://localhost:{port} ")
-        assert f"%tensorboard --logdir {tmp_path} --port {port}" in again.stdout
+        assert f"notebook.display(port={port}, height=800)" in again.stdout
     finally:
         assert command("stop", tmp_path).stdout == "stopped\n"
     assert "no TensorBoard shows" in command("stop", tmp_path).stdout
