@@ -84,6 +84,16 @@ def preflight(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.fixture
+def google_colab(monkeypatch):
+    """The stand-in for the package google.colab in this process, and no trace of it afterwards."""
+    monkeypatch.syspath_prepend(str(FAKES))
+    yield
+    for name in [name for name in sys.modules if name == "google.colab" or name.startswith("google.colab.")]:
+        del sys.modules[name]
+    vars(sys.modules.get("google", sys)).pop("colab", None)
+
+
 def in_small_disk(folder: Path, options: str):
     """A command prefix that runs what follows with a tmpfs of its own on `folder`: gone with the process, no root needed."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,15 @@ NAMES = {
 }
 HEAVY = {"torch", "transformers", "axolotl", "accelerate", "peft", "bitsandbytes", "datasets", "trl"}
 # what the mirror's process runs on: it starts beside training on whatever Python that has
-STANDARD_LIBRARY_ONLY = ("files.py", "machine/run_folder.py", "checkpoints/manifest.py", "checkpoints/mirror.py", "cli/mirror.py", "cli/console.py")
+STANDARD_LIBRARY_ONLY = (
+    "files.py",
+    "machine/run_folder.py",
+    "checkpoints/manifest.py",
+    "checkpoints/copies.py",
+    "checkpoints/mirror.py",
+    "cli/mirror.py",
+    "cli/console.py",
+)
 LONGEST_FUNCTION, LONGEST_MODULE = 60, 250
 TABLES = {"machine/platforms", "data/prompt_strategies", "config/checks", "training/plugin"}  # whose __init__ holds more than a docstring
 

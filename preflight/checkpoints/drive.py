@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from preflight.checkpoints.mirror import KEPT
+from preflight.checkpoints.copies import KEPT
 from preflight.files import probe_writing, require_mount
 from preflight.findings import Finding
 from preflight.machine.platforms.base import Platform

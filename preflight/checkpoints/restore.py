@@ -1,12 +1,14 @@
 """Bring back what earlier sessions left: to Drive what is only here, from Drive what is only there."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from preflight.checkpoints import manifest, mirror
+from preflight.checkpoints import copies, manifest, mirror
+from preflight.checkpoints.copies import FINAL
 from preflight.checkpoints.drive import check_drive, unreachable
-from preflight.checkpoints.mirror import FINAL, MirrorSettings
+from preflight.checkpoints.manifest import Manifest
+from preflight.checkpoints.mirror import MirrorSettings
 from preflight.checkpoints.verify import Checkpoint, inspect_mirrored, latest_complete
 from preflight.files import Progress, quoted, require_mount
 from preflight.findings import Finding
@@ -32,15 +34,40 @@ def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
     return [Finding(code="drive.mirrored", level="ok", where=settings.to, message=f"{named}: left by an earlier session, now on Drive")]
 
 
-def inspect_drive_checkpoints(settings: MirrorSettings, platform: Platform) -> tuple[tuple[Checkpoint, ...], list[Finding]]:
-    """The checkpoints in the folder for results."""
+# what Axolotl's final adapter always brings: where one of these lies already and is of no run, it would never be copied there
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md", "config.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveContents:
+    """What the folder for results holds."""
+
+    checkpoints: tuple[Checkpoint, ...] = ()  # newest first
+    final: Manifest | None = None  # of the final adapter
+    foreign: tuple[str, ...] = ()  # files of no run, in the place of the adapter's
+
+
+def inspect_results(settings: MirrorSettings, platform: Platform) -> tuple[DriveContents, list[Finding]]:
+    """The folder for results, or what keeps it from being read."""
     if not settings.to:
-        return (), []
+        return DriveContents(), []
+    to = Path(settings.to)
     try:
         require_mount(settings.mount)
-        return inspect_mirrored(Path(settings.to)), []
+        final = manifest.read(to)
+        foreign = () if final else tuple(copies.occupied(to, ADAPTER_FILES, settings.experiment))
+        return DriveContents(checkpoints=inspect_mirrored(to), final=final, foreign=foreign), []
     except OSError as error:
-        return (), check_drive(unreachable(Path(settings.to), settings.mount, error), None, platform)
+        return DriveContents(), check_drive(unreachable(to, settings.mount, error), None, platform)
+
+
+def check_foreign(results: DriveContents, to: str) -> list[Finding]:
+    """`drive.occupied`: files that the final adapter would have to replace, and that no run of the kit has put there."""
+    if not results.foreign:
+        return []
+    message = f"{to} holds {', '.join(results.foreign)}, which no run of the kit has put there: the adapter would not be copied over them"
+    fix = f"another folder: --set {quoted(f'output_dir={to}/run-1')}; or move these files elsewhere"
+    return [Finding(code="drive.occupied", level="error", where=to, message=message, fix=fix)]
 
 
 def restore(
@@ -58,10 +85,10 @@ def restore(
         fetched += _fetch_best(run, to, latest, mirrored, progress)
         final = manifest.read(to)
         if final and latest and final.step == latest.step and manifest.read(run.outputs) is None:
-            mirror.bring(to, run.outputs, FINAL, progress)
+            copies.bring(to, run.outputs, FINAL, progress)
             findings.append(_restored(to, "the final adapter"))
         mirror.restore_small(to, run.outputs)
-    except mirror.DamagedError as error:
+    except copies.DamagedError as error:
         message = f"{error.filename} is incomplete: {error.strerror}"
         findings.append(Finding(code="checkpoint.corrupt", level="warning", where=str(error.filename), message=message, fix="no action needed"))
     except OSError as error:
@@ -79,8 +106,8 @@ def _fetch_newer(
         if one.problem or one.step <= step:
             continue
         try:
-            mirror.bring(to, run.outputs, one.path.name, progress)
-        except mirror.DamagedError as error:
+            copies.bring(to, run.outputs, one.path.name, progress)
+        except copies.DamagedError as error:
             message = f"{one.path.name} on Drive is incomplete ({error.strerror}); an earlier one is used"
             findings.append(
                 Finding(code="checkpoint.corrupt", level="warning", where=str(one.path), message=message, fix=f"rm -r {quoted(one.path)}")
@@ -97,7 +124,7 @@ def _fetch_best(run: RunFolder, to: Path, latest: Checkpoint | None, mirrored: S
     best = next((one for one in mirrored if held and one.step == held.best_step), None)
     if best is None or manifest.read(run.outputs / best.path.name) or manifest.read(best.path) is None:
         return []
-    mirror.bring(to, run.outputs, best.path.name, progress)
+    copies.bring(to, run.outputs, best.path.name, progress)
     return [replace(best, path=run.outputs / best.path.name)]
 
 

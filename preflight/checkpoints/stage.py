@@ -91,9 +91,11 @@ def _gather(
     local = verify.inspect_earlier(run.outputs, run_fingerprint(before.values) if before else None) if diagnostics.may_write else None
     if diagnostics.may_write:
         diagnostics.check(restore.mirror_leftovers, run, progress)
-    mirrored, found = diagnostics.attempt(((), []), restore.inspect_drive_checkpoints, keeping, platform)
+    results, found = diagnostics.attempt((restore.DriveContents(), []), restore.inspect_results, keeping, platform)
     diagnostics.add(*(() if diagnostics.writes else found))  # else the probe has said it
-    diagnostics.check(verify.check_same_run, [local, verify.earlier_on_drive(mirrored, keeping.to)], fingerprint)
+    mirrored = results.checkpoints
+    diagnostics.check(verify.check_same_run, [local, verify.earlier_on_drive(mirrored, results.final, keeping.to)], fingerprint)
+    diagnostics.check(restore.check_foreign, results, keeping.to)
     here = diagnostics.attempt((), verify.inspect_checkpoints, run.outputs)
     if diagnostics.may_write and keeping.to:
         return diagnostics.take(here, restore.restore, run, keeping, here, mirrored, platform, progress)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.checkpoints import manifest, mirror
+from preflight.checkpoints import copies, manifest
 from preflight.files import quoted
 from preflight.findings import Finding
 
@@ -30,14 +30,14 @@ def inspect_checkpoints(outputs: Path) -> tuple[Checkpoint, ...]:
     """Every checkpoint below `outputs`, newest first, without unpickling anything. Bytes are read of the newest ones, up to the
     first that is complete; of older ones only the sizes are compared."""
     found = list[Checkpoint]()
-    for path in mirror.checkpoints_in(outputs):
+    for path in copies.checkpoints_in(outputs):
         found.append(_inspect(path, hashes=not latest_complete(found)))
     return tuple(found)
 
 
 def inspect_mirrored(folder: Path) -> tuple[Checkpoint, ...]:
     """Every checkpoint on Drive, newest first, by its manifest and the sizes of its files. Raises OSError."""
-    return tuple(_inspect_mirrored(path) for path in mirror.checkpoints_in(folder))
+    return tuple(_inspect_mirrored(path) for path in copies.checkpoints_in(folder))
 
 
 def latest_complete(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
@@ -90,12 +90,16 @@ def inspect_earlier(outputs: Path, fingerprint: Mapping[str, Any] | None) -> Ear
     return EarlierRun(folder=folder, fingerprint=fingerprint, fix=_set_aside(folder))
 
 
-def earlier_on_drive(mirrored: Sequence[Checkpoint], to: str) -> EarlierRun | None:
-    """The run whose checkpoints lie in the folder for results, if there is one."""
+def earlier_on_drive(mirrored: Sequence[Checkpoint], final: manifest.Manifest | None, to: str) -> EarlierRun | None:
+    """The run whose checkpoints, or whose final adapter, lie in the folder for results, if there is one."""
     newest = latest_complete(mirrored)
-    if newest is None:
+    if newest is None and final is None:
         return None
-    return EarlierRun(folder=Path(to), fingerprint=newest.experiment, fix=f"--set {quoted(f'output_dir={to}-2')}, or {_set_aside(to)}")
+    return EarlierRun(
+        folder=Path(to),
+        fingerprint=newest.experiment if newest else final.experiment if final else None,
+        fix=f"--set {quoted(f'output_dir={to}-2')}, or {_set_aside(to)}",
+    )
 
 
 def check_same_run(earlier: Sequence[EarlierRun | None], now: Mapping[str, Any]) -> list[Finding]:
@@ -131,7 +135,7 @@ def _set_aside(folder: Path | str) -> str:
 
 
 def _inspect(path: Path, *, hashes: bool) -> Checkpoint:
-    step = mirror.step_of(path)
+    step = copies.step_of(path)
     try:
         state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
         state_step, max_steps = int(state["global_step"]), int(state["max_steps"])
@@ -147,9 +151,9 @@ def _inspect(path: Path, *, hashes: bool) -> Checkpoint:
 
 def _inspect_mirrored(path: Path) -> Checkpoint:
     held = manifest.read(path)
-    if held is None or held.step != mirror.step_of(path):
+    if held is None or held.step != copies.step_of(path):
         problem = "it has no manifest: its copy was not finished" if held is None else f"its manifest is of step {held.step}"
-        return Checkpoint(path=path, step=mirror.step_of(path), problem=problem)
+        return Checkpoint(path=path, step=copies.step_of(path), problem=problem)
     problem = manifest.difference(path, held, hashes=False)
     return Checkpoint(path=path, step=held.step, max_steps=held.max_steps, problem=problem, experiment=held.experiment)
 

@@ -9,7 +9,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from preflight.checkpoints.mirror import FINAL, MirrorSettings, exclusive_lock, is_small, mirror, read_settings, unmirrored
+from preflight.checkpoints.copies import FINAL, ForeignError
+from preflight.checkpoints.mirror import MirrorSettings, exclusive_lock, is_small, mirror, read_settings, unmirrored
 from preflight.cli.console import EXIT_ERROR, EXIT_USAGE, guarded, progress_line, show
 from preflight.files import quoted
 
@@ -24,6 +25,7 @@ TROUBLE = {
     errno.EDQUOT: "is full; delete files there, and empty its trash, which counts too",
     errno.EROFS: "can only be read",
     errno.EACCES: "refuses to be written",
+    errno.EEXIST: "holds something that is not of this run and is left as it is; choose another output_dir",
     errno.EIO: "answers with input/output errors, as it does when a quota is used up",
 }
 
@@ -66,20 +68,21 @@ def _watch(outputs: Path, settings: MirrorSettings) -> int:
     """Mirror until training has ended and nothing is left, or Drive has been in trouble for too long."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops training, which then closes our standard input
     os.nice(10)
-    trouble, ended, since = "", False, time.monotonic()
+    trouble, lasting, ended, since = "", False, False, time.monotonic()
+    verified = set[int]()
     while True:
         try:
-            brought = [name for name in mirror(outputs, settings) if not is_small(name)]
+            brought = [name for name in mirror(outputs, settings, verified=verified) if not is_small(name)]
             if trouble:
                 _say(f"{settings.to} is back")
             elif brought:
                 _say(f"{', '.join(_named(brought))} {'are' if len(brought) > 1 else 'is'} in {settings.to}")
-            trouble = ""
+            trouble, lasting = "", False
         except OSError as error:
             if (reason := _reason(error)) != trouble:
                 _say(f"{settings.to} {reason}. {'' if ended else 'Training continues; '}retrying")
-            trouble = reason
-        if ended and (not trouble or time.monotonic() - since > PATIENCE):
+            trouble, lasting = reason, isinstance(error, ForeignError)  # which no waiting changes
+        if ended and (not trouble or lasting or time.monotonic() - since > PATIENCE):
             return _last_word(outputs, settings, trouble)
         if ended:
             time.sleep(RETRY)
@@ -100,7 +103,8 @@ def _last_word(outputs: Path, settings: MirrorSettings, trouble: str) -> int:
 
 def _reason(error: OSError) -> str:
     number = f" (Errno {error.errno})" if error.errno else ""
-    return f"{TROUBLE.get(error.errno or 0, error.strerror or str(error))}{number}"
+    place = f": {error.filename}" if isinstance(error, ForeignError) else ""
+    return f"{TROUBLE.get(error.errno or 0, error.strerror or str(error))}{place}{number}"
 
 
 def _named(names: list[str]) -> list[str]:

@@ -13,8 +13,9 @@ import numpy
 import pytest
 from safetensors.numpy import save_file
 
-from preflight.checkpoints import manifest, mirror
-from preflight.checkpoints.mirror import FINAL, MirrorSettings
+from preflight.checkpoints import copies, manifest, mirror
+from preflight.checkpoints.copies import FINAL
+from preflight.checkpoints.mirror import MirrorSettings
 from preflight.checkpoints.verify import inspect_checkpoints, inspect_mirrored, latest_complete
 from tests.conftest import CHECKOUT, in_small_disk, tree
 from tests.support.killing import killed_at
@@ -82,7 +83,7 @@ def test_the_newest_two_and_the_best_are_kept_and_nothing_goes_before_a_newer_is
         mirror.mirror(outputs, settings)
     assert names(to) == ["checkpoint-100", "checkpoint-200", "checkpoint-250"]
     (to / "checkpoint-300").mkdir()  # half of one, of another program: neither counted nor deleted
-    mirror.prune(to)
+    copies.prune(to, EXPERIMENT)
     assert "checkpoint-300" in names(to)
 
 
@@ -117,7 +118,7 @@ def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(tmp_path):
     for moment in range(1, 400):
         to = tmp_path / str(moment)
         for step in (50, 100):
-            mirror.bring(outputs, to, f"checkpoint-{step}")
+            copies.bring(outputs, to, f"checkpoint-{step}")
         settings = MirrorSettings(to=str(to), experiment=EXPERIMENT)
         killed = killed_at(moment, lambda settings=settings: mirror.mirror(outputs, settings))
         for one in inspect_mirrored(to):
@@ -322,7 +323,7 @@ def test_everything_comes_back_from_drive_alone(tmp_path):
     before = tree(outputs)
     shutil.rmtree(outputs)
     for name in ("checkpoint-400", "checkpoint-350", FINAL):
-        mirror.bring(to, outputs, name)
+        copies.bring(to, outputs, name)
     assert tree(outputs) == {name: content for name, content in before.items() if name != "debug.log"}
     assert [one.problem for one in inspect_checkpoints(outputs)] == ["", ""]
 
@@ -338,7 +339,7 @@ def test_parts_of_a_checkpoint_in_subfolders_go_to_drive_and_back(tmp_path):
     mirror.mirror(outputs, MirrorSettings(to=str(to), experiment=EXPERIMENT))
     before = tree(folder)
     shutil.rmtree(outputs)
-    mirror.bring(to, outputs, "checkpoint-50")
+    copies.bring(to, outputs, "checkpoint-50")
     assert tree(folder) == before
     part.write_text("of rank 1")
     assert "rank_0_optim_states.pt have changed" in inspect_checkpoints(outputs)[0].problem

@@ -159,13 +159,21 @@ def test_another_experiment_here_and_on_drive_is_one_finding(tmp_path):
     outputs, drive = tmp_path / "run/outputs", tmp_path / "drive"
     checkpoint(outputs, 50)
     checkpoint(drive, 50)  # of lora_r 16, as its manifest says
-    earlier = [inspect_earlier(outputs, {"lora_r": 16}), earlier_on_drive(inspect_mirrored(drive), str(drive))]
+    earlier = [inspect_earlier(outputs, {"lora_r": 16}), earlier_on_drive(inspect_mirrored(drive), None, str(drive))]
     assert check_same_run(earlier, {"lora_r": 16}) == []
     (finding,) = check_same_run(earlier, {"lora_r": 8})
     assert f"{tmp_path / 'run'} and {drive} hold a run of another experiment" in finding.message
     assert f"mv {tmp_path / 'run'} " in finding.fix
     assert f"--set output_dir={drive}-2" in finding.fix
-    assert earlier_on_drive((), str(drive)) is None
+    assert earlier_on_drive((), None, str(drive)) is None
+
+
+def test_a_finished_adapter_without_checkpoints_is_an_earlier_run_too(tmp_path):
+    final(tmp_path, 100)
+    earlier = earlier_on_drive((), manifest.read(tmp_path), str(tmp_path))
+    assert check_same_run([earlier], {}) == []
+    (finding,) = check_same_run([earlier], {"lora_r": 8})
+    assert (finding.code, finding.where) == ("checkpoint.other-run", str(tmp_path))
 
 
 def test_a_folder_where_nothing_was_trained_yet_is_free(tmp_path):

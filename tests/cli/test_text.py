@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from preflight.cli.console import show_findings
 from preflight.cli.text import render_json, render_text
 from preflight.findings import Finding
 from preflight.launch.command import Command
@@ -55,3 +56,13 @@ def test_json_is_what_the_report_holds():
     assert plain["workspace"]["root"] == "/ws"
     assert plain["plan"]["steps"] is None
     assert (plain["changes"], plain["command"], plain["config_path"]) == ([], [], "")
+
+
+def test_names_and_rows_from_outside_give_the_terminal_no_orders(capsys):
+    """An escape sequence in a file name, a row or a value could set the clipboard or hide a line."""
+    evil = Finding(code="a.error", level="error", where="f\x1b[2J.yaml", message="\x1b]52;c;cm0gLXJm\x07", fix="a\u202eb")
+    text = render_text(report(evil), "x\x1b[8m", 100, colour=False)
+    assert not set(text) & set("\x1b\x07\u202e")
+    assert "\\x1b]52;c;cm0gLXJm\\x07" in text
+    show_findings([evil])
+    assert not set(capsys.readouterr().out) & set("\x1b\x07\u202e")

@@ -2,11 +2,12 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from preflight.checkpoints.identity import run_fingerprint
 from preflight.config.base_model import MISTRAL_7B
 from preflight.config.keys import TIER_KEYS
-from preflight.config.layers import Change, Config, UsageError, parse_override, with_changes
+from preflight.config.layers import Change, Config, UsageError, parse_override, render, with_changes
 from preflight.config.schema import check_plugin_keys, find_problems, read_schema
 from preflight.config.tiers import CPU, TIERS, check_tier, read_tier, tier_changes
 from preflight.config.values import step_size
@@ -182,3 +183,10 @@ def test_gpu_shows_what_its_tier_changes(preflight):
     ran = preflight("--gpu", "t4", "--plan-only")
     for line in (r"tier t4 +bf16 +false", r"tier t4 +fp16 +true", r"tier t4 +sdpa_varlen +false"):
         assert re.search(line, ran.out)
+
+
+@pytest.mark.parametrize("value", ["one\ntwo", "a\r\nb: c", "\u2028", {"a": "x\ny"}, ["#", "- \n"]])
+def test_a_value_of_several_lines_leaves_a_yaml_that_parses(value):
+    """It is shown in a comment at the head, which has to stay one line."""
+    changed, _ = with_changes(config(lora_r=16), [Change(key="wandb_name", value=value, layer="--set")])
+    assert yaml.safe_load(render(changed, "run\nit")) == dict(changed.values)

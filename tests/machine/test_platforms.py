@@ -36,15 +36,13 @@ def test_a_machine_that_is_no_cloud_has_nothing_to_mount_read_or_hand_back(tmp_p
 
 
 @pytest.mark.parametrize(("secret", "says"), [(None, "SecretNotFoundError"), ("  \n", "it is empty")])
-def test_a_secret_that_is_none(monkeypatch, secret, says):
-    monkeypatch.syspath_prepend("tests/support/fakes")
+def test_a_secret_that_is_none(monkeypatch, google_colab, secret, says):
     if secret is not None:
         monkeypatch.setenv("FAKE_SECRET", secret)
     with pytest.raises(LookupError, match=says):
         Colab().read_secret("HF_TOKEN")
 
 
-def test_blanks_around_a_secret_are_not_part_of_it(monkeypatch):
-    monkeypatch.syspath_prepend("tests/support/fakes")
+def test_blanks_around_a_secret_are_not_part_of_it(monkeypatch, google_colab):
     monkeypatch.setenv("FAKE_SECRET", " hf_abc \n")
     assert Colab().read_secret("HF_TOKEN") == "hf_abc"
