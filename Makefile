@@ -12,7 +12,7 @@ train: ## preflight, training, evaluation; CONFIG=axolotl_configs/mistral_qlora.
 	@scripts/train.sh $(CONFIG) $(ARGS)
 
 test: setup check ## linters, types and the whole test suite
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: ## linters and types alone
 	$(VENV)/bin/ruff check .

@@ -202,12 +202,3 @@ def axolotl():
     oracle = Axolotl()
     yield oracle
     oracle.close()
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Tests that share something which takes minutes to make stay in one worker of `pytest -n 2 --dist loadgroup`."""
-    for item in items:
-        for shared in ("smoke", "axolotl"):
-            if shared in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(shared))

@@ -172,7 +172,9 @@ def test_run_all_is_cut_off_and_run_all_again_ends_the_run(machine):
     assert abs(float(losses[1]) - state["log_history"][-1]["eval_loss"]) < 0.01, "Axolotl's evaluation of the adapter agrees with training's own"
     assert "exact answers" in said["ask"]
     assert (machine.root / "runs/smoke/merged/model.safetensors").exists()
-    wrong = {name: found[0] for name, text in said.items() if (found := re.search(r".*(Traceback|\bERROR\b|Failed to launch|could not bind).*", text))}
+    wrong = {
+        name: found[0] for name, text in said.items() if (found := re.search(r".*(Traceback|\bERROR\b|Failed to launch|could not bind).*", text))
+    }
     assert wrong == {}, "no cell shows an error, TensorBoard's neither"
     assert machine.behind.with_name("unassigned").exists()
 

@@ -6,6 +6,8 @@ import subprocess
 
 import yaml
 
+from preflight.checkpoints.records import read_records
+from preflight.plan.throughput import find_pace
 from tests.conftest import in_this_environment, readme_commands, run
 
 
@@ -105,6 +107,20 @@ def test_a_finer_split_of_the_step_may_go_on_with_the_run(smoke):
         text=True,
     )
     assert "Nothing left to train" in other.stdout
+
+
+def test_a_real_run_leaves_its_pace_here_and_on_drive(smoke):
+    """The next preflight of the same config on the same machine goes by it."""
+    here = smoke.folder / "outputs"
+    (record,) = [one for one in read_records([here]) if one.depends["micro_batch_size"] == 2]  # the fixture runs another split as well
+    assert record.steps > 50
+    assert record.evaluation_batch > 0
+    assert record.start > 0
+    pace = find_pace({}, [record], record.depends, None, None)
+    assert pace.source == "measured"
+    drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
+    assert record.step in [one.step for one in read_records([drive])]
+    assert record.end > 0
 
 
 def test_make_test_as_the_readme_writes_it(smoke):

@@ -12,7 +12,6 @@ import torch
 from preflight.checkpoints import manifest, mirror
 from preflight.checkpoints.records import read_records
 from preflight.checkpoints.verify import is_finished
-from preflight.plan.throughput import find_pace
 from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.packing import once_a_batch
 from preflight.training.plugin.stopwatch import Stopwatch
@@ -84,20 +83,6 @@ def test_a_stopwatch_leaves_out_what_is_no_plain_step(tmp_path, monkeypatch):
     (record,) = read_records([tmp_path])
     assert (record.step, record.evaluation_batch, record.save, record.end) == (2, 1, 5, 7)
     assert record.steps == 5, "nine, less three that warm up and the one that follows the save"
-
-
-def test_a_real_run_leaves_its_pace_here_and_on_drive(smoke):
-    """The next preflight of the same config on the same machine goes by it."""
-    here = smoke.folder / "outputs"
-    (record,) = [one for one in read_records([here]) if one.depends["micro_batch_size"] == 2]  # the fixture runs another split as well
-    assert record.steps > 50
-    assert record.evaluation_batch > 0
-    assert record.start > 0
-    pace = find_pace({}, [record], record.depends, None, None)
-    assert pace.source == "measured"
-    drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
-    assert record.step in [one.step for one in read_records([drive])]
-    assert record.end > 0
 
 
 @pytest.mark.parametrize("last", [4, 400])
