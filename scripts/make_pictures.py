@@ -104,7 +104,7 @@ def draw(work: Path, name: str, title: str, bars: list[tuple[str, int, str]]) ->
 
 def curves(work: Path) -> None:
     """TensorBoard's page of a smoke run, which is trained for it."""
-    from preflight.cli import tensorboard
+    from preflight.launch import tensorboard
 
     workspace = work / "smoke"
     command = [sys.executable, "-m", "preflight", "axolotl_configs/smoke.yaml", "--workspace", str(workspace), "--json"]
