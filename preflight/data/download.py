@@ -4,10 +4,11 @@ import hashlib
 import re
 import time
 import urllib.parse
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflight.files import Progress, write_atomic
+from preflight.files import Progress, read_content, write_atomic
 from preflight.findings import Finding, disk_trouble
 
 if TYPE_CHECKING:  # it is imported where something is fetched: a third of a second
@@ -33,7 +34,8 @@ def unsafe(address: str) -> str:
 
 
 def fetch(address: str, sha256: str, folder: Path, progress: Progress) -> tuple[Path | None, list[Finding]]:
-    """The archive at `address` below `folder`, fetched now or before, with its checksum beside it where there is one.
+    """The archive at `address` below `folder`, fetched now or before and still what the address has, with its checksum beside it where
+    there is one.
 
     A part that an earlier attempt left is continued. `sha256` ("" if not given) outranks the checksum at `address`.sha256.
     """
@@ -52,7 +54,8 @@ def fetch(address: str, sha256: str, folder: Path, progress: Progress) -> tuple[
             else:
                 message = "no checksum (no --sha256, no .sha256 file beside it): the download was not verified"
                 findings.append(Finding(code="data.no-checksum", level="warning", where=address, message=message, fix="give it: --sha256 HEX"))
-            if not target.exists():
+            if not _is_current(client, address, target, expected):
+                target.unlink(missing_ok=True)
                 _get(client, address, target, progress)
     except _RefusedError as refusal:
         return None, [_failed(address, str(refusal))]
@@ -71,8 +74,26 @@ def _client() -> "httpx.Client":
     return httpx.Client(headers=AGENT, timeout=TIMEOUT, follow_redirects=True, event_hooks={"request": [refuse]})
 
 
+def _is_current(client: "httpx.Client", address: str, target: Path, expected: str) -> bool:
+    """Whether what was fetched before is still what the address has: by its checksum, else by its ETag. Without a network it is. Raises OSError."""
+    import httpx
+
+    if not target.exists():
+        return False
+    if expected:
+        return read_content(target).sha256 == expected.lower()
+    tag = target.with_name(f"{target.name}.etag")
+    if not zipfile.is_zipfile(target) or not tag.exists():
+        return False
+    try:
+        with client.stream("GET", address, headers={"If-None-Match": tag.read_text(encoding="utf-8")}) as answer:
+            return answer.status_code != 200  # 304; or an error, which says nothing of the file
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return True
+
+
 def _get(client: "httpx.Client", address: str, target: Path, progress: Progress) -> None:
-    """Fetch into `target`, which takes its name when it is complete. Raises OSError for the disk, _RefusedError for the network."""
+    """Fetch into `target`, which takes its name when it is complete, with its ETag beside it. Raises OSError for the disk, _RefusedError for the network."""
     import httpx
 
     part = target.with_name(f"{target.name}.part")
@@ -81,6 +102,9 @@ def _get(client: "httpx.Client", address: str, target: Path, progress: Progress)
         try:
             _continue(client, address, part, progress)
             part.replace(target)
+            tag = part.with_name(f"{part.name}.etag")
+            if tag.exists():
+                tag.replace(target.with_name(f"{target.name}.etag"))
             return
         except httpx.HTTPStatusError as error:
             answer = error.response
@@ -106,6 +130,7 @@ def _continue(client: "httpx.Client", address: str, part: Path, progress: Progre
         continues = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         done = have if continues else 0
         total = done + int(answer.headers.get("Content-Length") or 0)
+        tag.unlink(missing_ok=True)
         if etag := answer.headers.get("ETag"):
             tag.write_text(etag, encoding="utf-8")
         with part.open("ab" if continues else "wb") as file:
@@ -113,7 +138,6 @@ def _continue(client: "httpx.Client", address: str, part: Path, progress: Progre
                 file.write(chunk)
                 done += len(chunk)
                 progress(f"fetching {part.name.removesuffix('.part')}", done, max(total, done))
-    tag.unlink(missing_ok=True)
 
 
 def _checksum_at(client: "httpx.Client", address: str) -> str:

@@ -44,6 +44,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(int(kind), b"")
         if kind == "elsewhere":
             return self.answer(302, b"", Location="http://example.com/data.zip")
+        if self.headers.get("If-None-Match") == self.server.etag:
+            return self.answer(304, b"")
         body, status, extra = self.server.body, 200, {}
         asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if asked and self.headers.get("If-Range") == self.server.etag:
@@ -85,7 +87,7 @@ def test_an_archive_is_fetched_once(server, tmp_path):
     assert path.with_name("data.zip.sha256").read_text() == f"{SUM}  data.zip\n"
     assert fetch(server.address(), "", tmp_path, quiet)[0] == path
     assert server.asked == [""]
-    assert sorted(one.name for one in path.parent.iterdir()) == ["data.zip", "data.zip.sha256"]
+    assert sorted(one.name for one in path.parent.iterdir()) == ["data.zip", "data.zip.etag", "data.zip.sha256"]
 
 
 def test_one_that_is_cut_again_and_again_is_gone_on_with(server, tmp_path):
@@ -168,3 +170,42 @@ def test_rows_from_an_address(server, preflight, tmp_path):
     assert (ran.code, ran.json["plan"]["steps"]) == (0, 400)
     wrong = preflight("axolotl_configs/smoke.yaml", "--data", server.address(), "--sha256", "0" * 64, "--json")
     assert (wrong.code, "data.checksum" in wrong.codes) == (1, True)
+
+
+def zipped(folder, text):
+    """The bytes of an archive of rows."""
+    (folder / "train.jsonl").write_text(text)
+    pack([folder / "train.jsonl"], folder / "packed.zip", 10**9, quiet)
+    return (folder / "packed.zip").read_bytes()
+
+
+def test_what_fails_its_checksum_is_fetched_again(server, tmp_path):
+    """The fix says to bring it again; before, what was corrupt once was never asked for a second time."""
+    server.body = zipped(tmp_path, '{"text": "a"}\n')
+    server.sum = hashlib.sha256(server.body).hexdigest()
+    path, _ = fetch(server.address(), "", tmp_path / "to", quiet)
+    path.write_bytes(server.body[:-9])
+    again, findings = fetch(server.address(), "", tmp_path / "to", quiet)
+    assert (again.read_bytes(), findings) == (server.body, [])
+    assert len(server.asked) == 2
+    fetch(server.address(), "", tmp_path / "to", quiet)
+    assert len(server.asked) == 2, "what is right is not fetched again"
+
+
+@pytest.mark.parametrize("summed", [True, False], ids=["with a checksum", "with an ETag alone"])
+def test_a_newer_archive_at_the_same_address_is_seen(server, tmp_path, summed):
+    for etag, text in (('"one"', "old"), ('"two"', "new")):
+        server.body, server.etag = zipped(tmp_path, text), etag
+        server.sum = hashlib.sha256(server.body).hexdigest() if summed else ""
+        for _ in range(2):
+            path, _ = fetch(server.address(), "", tmp_path / "to", quiet)
+            assert path.read_bytes() == server.body
+
+
+def test_without_a_network_what_was_fetched_is_used(server, tmp_path):
+    server.body = zipped(tmp_path, "rows")
+    path, _ = fetch(server.address(), "", tmp_path / "to", quiet)
+    server.answers = ["500"]
+    again, findings = fetch(server.address(), "", tmp_path / "to", quiet)
+    assert (again, codes(findings)) == (path, ["data.no-checksum"])
+    assert again.read_bytes() == server.body
