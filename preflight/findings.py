@@ -1,6 +1,7 @@
 """Finding: what every check returns; Diagnostics: where a preflight collects them."""
 
 import errno
+import math
 import os
 import tempfile
 import traceback
@@ -88,9 +89,11 @@ def disk_trouble(error: OSError, folder: Path, what: str, size: int) -> Finding:
 
 
 def to_plain(value: Any) -> Any:
-    """The value with paths as text and tuples as lists, at every depth: what JSON can hold."""
+    """The value as JSON can hold it, at every depth: tuples as lists, paths, dates and all else as text."""
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | None) else str(value)

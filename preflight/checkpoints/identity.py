@@ -7,7 +7,7 @@ from typing import Any
 from preflight.config.keys import LOGGING_AND_SAVE_KEYS, SCALE_KEYS, STEP_KEYS, THROUGHPUT_KEYS, TIER_KEYS
 from preflight.config.scale import checkpoint_format, engine_of
 from preflight.config.stage import Recipe
-from preflight.config.values import step_size, world_size
+from preflight.config.values import dataset_entries, step_size, world_size
 from preflight.machine.stage import Machine
 
 MAY_CHANGE = TIER_KEYS | LOGGING_AND_SAVE_KEYS | SCALE_KEYS | {*STEP_KEYS, "dataset_prepared_path"}
@@ -21,7 +21,7 @@ def run_fingerprint(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     kept = {key: value for key, value in values.items() if key not in MAY_CHANGE}
     for key in ("datasets", "test_datasets"):
-        kept[key] = [{k: v for k, v in entry.items() if k != "path"} for entry in kept.get(key) or ()]
+        kept[key] = [{k: v for k, v in entry.items() if k != "path"} for _, entry in dataset_entries(values, key)]
     kept["rows in a step"] = step_size(values)
     if engine := checkpoint_format(values):
         kept["format of the checkpoints"] = engine

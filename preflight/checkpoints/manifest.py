@@ -44,7 +44,8 @@ def read(folder: Path) -> Manifest | None:
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in values.pop("files").items()}
         if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files):
             return None  # no manifest of ours names files elsewhere, where copying it would write them
-        return Manifest(files=files, **values)
+        held = Manifest(files=files, **values)
+        return held if all(isinstance(number, int) for number in (held.step, held.max_steps, held.best_step)) else None
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):

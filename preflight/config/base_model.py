@@ -39,13 +39,22 @@ class ModelShape:
 MISTRAL_7B = ModelShape(layers=32, hidden=4096, intermediate=14336, key_value=1024)  # its config.json
 
 
+def cached(base_model: str, name: str) -> str | None:
+    """Where a file of the model lies in the hub's cache, or None where it does not, or the name can be no model's."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        path = try_to_load_from_cache(base_model, name)
+    except ValueError:  # HFValidationError
+        return None
+    return path if isinstance(path, str) else None
+
+
 def find_shape(base_model: str) -> ModelShape | None:
     """The shape of a model whose config.json is here, or of Mistral-7B; None for any other."""
     path: Any = Path(base_model, "config.json")
     if not path.is_file() and base_model.count("/") == 1:
-        from huggingface_hub import try_to_load_from_cache
-
-        path = try_to_load_from_cache(base_model, "config.json")
+        path = cached(base_model, "config.json")
     if not isinstance(path, str | Path) or not Path(path).is_file():
         return MISTRAL_7B if MISTRAL_V1.search(base_model) else None
     try:
@@ -83,10 +92,10 @@ def inspect_hub(base_model: str) -> HubReading | None:
     """Ask the hub with its own client; None for a model that is on this machine already."""
     if not base_model or Path(base_model).exists() or base_model.startswith((".", "/", "~")) or base_model.count("/") > 1:
         return None
-    from huggingface_hub import auth_check, constants, get_token, try_to_load_from_cache
+    from huggingface_hub import auth_check, constants, get_token
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-    if any(isinstance(try_to_load_from_cache(base_model, name), str) for name in WEIGHTS):
+    if any(cached(base_model, name) for name in WEIGHTS):
         return None
     has_token = bool(get_token())
 

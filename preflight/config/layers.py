@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from preflight.config.yaml_file import YamlFile
+from preflight.config.yaml_file import YamlFile, unfit
 from preflight.findings import Finding, to_plain
 
 
@@ -56,9 +56,12 @@ def parse_override(text: str) -> Change:
     if not equals or not key.strip():
         raise UsageError(f"--set {text}: write it as KEY=VALUE, for example --set learning_rate=0.0001")
     try:
-        return Change(key=key.strip(), value=yaml.safe_load(value), layer="--set")
-    except yaml.YAMLError as error:
+        change = Change(key=key.strip(), value=yaml.safe_load(value), layer="--set")
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # PyYAML's own for a date of month 99, a tag on nothing
         raise UsageError(f"--set {text}: the value is not YAML: {getattr(error, 'problem', None) or error}") from None
+    if problem := unfit(f"{change.key}{change.value}"):
+        raise UsageError(f"--set {change.key}: the value can't be used: {problem}")
+    return change
 
 
 def with_changes(config: Config, changes: Iterable[Change]) -> tuple[Config, list[Finding]]:

@@ -34,6 +34,7 @@ OTHER_NAMES = {
     "model_name_or_path": "base_model",
 }
 SCHEMA = CONFIGS / "schema/axolotl.json"
+LARGEST = 2**63
 KINDS = {
     "integer": "a whole number",
     "number": "a number",
@@ -64,7 +65,7 @@ class Problem:
 def find_problems(config: Config, schema: Mapping[str, Any], reader: str = "Axolotl") -> list[Problem]:
     """Each key, at any depth, that the schema does not have, with the nearest one it has, and each value that it does not take.
     `reader` is the program that would read the config."""
-    problems = []
+    problems = [_unusable(config, path, value) for path, value in _unusable_numbers(config.values, "")]
     found = Draft202012Validator(schema).iter_errors(dict(config.values))
     for error in chain.from_iterable(map(_leaves, found)):
         path = ".".join(str(part) for part in error.absolute_path)
@@ -75,6 +76,24 @@ def find_problems(config: Config, schema: Mapping[str, Any], reader: str = "Axol
             problems.append(_bad_value(config, path, error))
     # one value may break two rules with one message
     return sorted(dict.fromkeys(problems), key=lambda problem: config.file.lines.get(problem.path, 0))
+
+
+def _unusable_numbers(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every number that no run can be counted with: not finite, or past what 64 bits hold."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _unusable_numbers(item, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unusable_numbers(item, f"{path}.{index}".lstrip("."))
+    elif isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+        yield path, value
+
+
+def _unusable(config: Config, path: str, value: Any) -> Problem:
+    message = f"{path}: {_short(value)} is no number that a run can be counted with"
+    finding = Finding(code="config.bad-value", level="error", where=config.where(path), message=message, fix="write a smaller number")
+    return Problem(path=path, finding=finding)
 
 
 def repaired(config: Config, problems: Sequence[Problem]) -> Config:

@@ -82,11 +82,21 @@ def _unreadable(path: Path, message: str, fix: str, line: int = 0) -> Finding:
     return Finding(code="config.unreadable", level="error", where=f"{path}{f':{line}' if line else ''}", message=message, fix=fix)
 
 
+def unfit(text: str) -> str:
+    """Why a text can be no value or path, or ''."""
+    if "\0" in text:
+        return "it holds a NUL character"
+    return "" if text.isascii() or text.encode("utf-8", "replace").decode() == text else "it holds half a surrogate pair, which is no character"
+
+
 def _walk(node: yaml.Node, prefix: str) -> Iterator[tuple[str, yaml.Node, bool]]:
-    """Every key below `node` with the node that names it, and whether the same mapping named it before."""
+    """Every key below `node` with the node that names it, and whether the same mapping named it before. Raises yaml.MarkedYAMLError for
+    a key that is no plain value, and for a text that can be none."""
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key is a list or a mapping", problem_mark=key.start_mark)
             path = f"{prefix}{key.value}"
             yield path, key, key.value in seen
             if key.tag != "tag:yaml.org,2002:merge":
@@ -96,3 +106,5 @@ def _walk(node: yaml.Node, prefix: str) -> Iterator[tuple[str, yaml.Node, bool]]
         for index, item in enumerate(node.value):
             yield f"{prefix}{index}", item, False
             yield from _walk(item, f"{prefix}{index}.")
+    elif problem := unfit(node.value):
+        raise yaml.MarkedYAMLError(problem=f"a text can't be used: {problem}", problem_mark=node.start_mark)

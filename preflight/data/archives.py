@@ -44,7 +44,7 @@ def inspect_archive(path: Path) -> Archive:
         size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_litter(entry.filename)]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, IndexError) as error:  # IndexError: an entry without a name
         return Archive(path=path, problem=f"it is cut off, or no zip file: {error}")
     members: dict[str, Member] = {}
     for entry in entries:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from preflight.config.base_model import MISTRAL_V1
+from preflight.config.base_model import MISTRAL_V1, cached
 
 
 class Token(NamedTuple):
@@ -40,11 +40,9 @@ def find_tokenizer(base_model: str) -> Tokenizer | None:
     if (folder / "tokenizer.json").is_file():
         return _from_json(folder / "tokenizer.json", folder / "tokenizer_config.json", base_model)
     if not folder.is_absolute() and base_model.count("/") == 1:
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = [try_to_load_from_cache(base_model, name) for name in ("tokenizer.json", "tokenizer_config.json")]
-        if all(isinstance(path, str) for path in cached):
-            return _from_json(Path(str(cached[0])), Path(str(cached[1])), f"{base_model} in the hub's cache")
+        paths = [cached(base_model, name) for name in ("tokenizer.json", "tokenizer_config.json")]
+        if all(paths):
+            return _from_json(Path(str(paths[0])), Path(str(paths[1])), f"{base_model} in the hub's cache")
     spec = importlib.util.find_spec("mistral_common") if MISTRAL_V1.search(base_model) else None
     for place in (spec.submodule_search_locations or ()) if spec else ():
         if (model := Path(place) / "data" / "tokenizer.model.v1").is_file():

@@ -27,7 +27,10 @@ class Workspace:
         """Where a config's path lies here: `/content/...` is taken under the root, a relative path under the current folder."""
         if path == str(CONFIG_ROOT) or path.startswith(f"{CONFIG_ROOT}/"):
             return self.root / path[len(str(CONFIG_ROOT)) + 1 :]
-        return Path(path).expanduser().absolute()
+        try:
+            return Path(path).expanduser().absolute()
+        except RuntimeError:  # ~name of a user that this machine does not have
+            return Path(path).absolute()
 
     def staged(self, path: str) -> Path:
         """Where a config's data file is trained from: `/content/...` and relative paths below the root, any other as it is."""

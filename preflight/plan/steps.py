@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from preflight.config.values import sequence_len, step_size, whole_number, world_size
+from preflight.config.values import dataset_entries, sequence_len, step_size, whole_number, world_size
 from preflight.data.audit import DatasetLengths
 from preflight.data.lengths import Lengths
 
@@ -101,7 +101,7 @@ def trained_order(values: Mapping[str, Any], train: Sequence[Lengths]) -> list[i
     """The lengths of the sequences in the order that Axolotl packs them: utils/data/sft.py and shared.py, merge_datasets."""
     from numpy.random import default_rng
 
-    entries = list(values.get("datasets") or ())
+    entries = [entry for _, entry in dataset_entries(values, "datasets")]
     parts = [
         [length for i in chosen_rows(values, entry, lengths) for length in lengths.measured[i].sequences]
         for entry, lengths in zip(entries, train, strict=False)
@@ -115,8 +115,8 @@ def trained_order(values: Mapping[str, Any], train: Sequence[Lengths]) -> list[i
 
 def trained_tokens(values: Mapping[str, Any], train: Sequence[Lengths]) -> float:
     """Tokens with loss in an epoch."""
-    files = zip(values.get("datasets") or (), train, strict=False)
-    return sum(lengths.scale * sum(lengths.measured[i].trained for i in chosen_rows(values, entry, lengths)) for entry, lengths in files)
+    files = zip(dataset_entries(values, "datasets"), train, strict=False)
+    return sum(lengths.scale * sum(lengths.measured[i].trained for i in chosen_rows(values, entry, lengths)) for (_, entry), lengths in files)
 
 
 def chosen_rows(values: Mapping[str, Any], entry: Mapping[str, Any], lengths: Lengths) -> Sequence[int]:
