@@ -24,6 +24,11 @@ class ForeignError(OSError):
     """Something that is not this run's is in the place of a copy. It is never replaced, deleted, or followed if it is a link."""
 
 
+def title(name: str) -> str:
+    """What a person calls a finished thing: its folder's name, or that it is the final adapter."""
+    return "the final adapter" if name == FINAL else name
+
+
 def step_of(folder: Path) -> int:
     """N of `checkpoint-N`, else -1."""
     name, _, step = folder.name.partition("-")

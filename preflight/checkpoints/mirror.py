@@ -14,7 +14,7 @@ from typing import Any
 
 from preflight import files
 from preflight.checkpoints import manifest
-from preflight.checkpoints.copies import FINAL, KEPT, DamagedError, ForeignError, bring, checkpoints_in, prune, step_of
+from preflight.checkpoints.copies import FINAL, KEPT, DamagedError, ForeignError, bring, checkpoints_in, prune, step_of, title
 from preflight.checkpoints.manifest import Manifest
 from preflight.files import Progress, require_mount, silent
 from preflight.machine.run_folder import EVENTS, RECORDS
@@ -84,7 +84,7 @@ def left_behind(outputs: Path) -> str:
         missing = [name for name in unmirrored(outputs, Path(settings.to)) if not is_small(name)]
     except OSError as error:
         return f"{settings.to} can't be read: {error.strerror or error}"
-    names = ", ".join("the final adapter" if name == FINAL else name for name in missing)
+    names = ", ".join(map(title, missing))
     return f"{names} {'are' if len(missing) > 1 else 'is'} not in {settings.to}" if missing else ""
 
 

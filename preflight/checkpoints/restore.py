@@ -30,7 +30,7 @@ def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
         return [Finding(code="drive.not-mirrored", level="warning", where=settings.to, message=message, fix=fix)]
     if not brought:
         return []
-    named = ", ".join("the final adapter" if name == FINAL else name for name in brought)
+    named = ", ".join(map(copies.title, brought))
     return [Finding(code="drive.mirrored", level="ok", where=settings.to, message=f"{named}: left by an earlier session, now on Drive")]
 
 

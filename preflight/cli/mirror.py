@@ -9,7 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from preflight.checkpoints.copies import FINAL, ForeignError
+from preflight.checkpoints.copies import ForeignError, title
 from preflight.checkpoints.mirror import MirrorSettings, exclusive_lock, is_small, mirror, read_settings, unmirrored
 from preflight.cli.console import EXIT_ERROR, EXIT_USAGE, guarded, progress_line, show
 from preflight.files import quoted
@@ -109,7 +109,7 @@ def _reason(error: OSError) -> str:
 
 def _named(names: list[str]) -> list[str]:
     small = sum(is_small(name) for name in names)
-    named = ["the final adapter" if name == FINAL else name for name in names if not is_small(name)]
+    named = [title(name) for name in names if not is_small(name)]
     return named + [f"{small} small file{'s' * (small > 1)}"] * bool(small)
 
 
