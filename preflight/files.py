@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shlex
@@ -18,6 +19,19 @@ Progress = Callable[[str, int, int], None]  # what is under way, how much of it 
 
 def silent(what: str, done: int, total: int) -> None:
     """A Progress that nobody watches."""
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether nobody else holds the lock that this file is, and nobody will meanwhile. With `wait` it is always True, later. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 class Content(NamedTuple):

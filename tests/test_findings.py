@@ -13,7 +13,7 @@ OK, WARNING, ERROR = (Finding(code="x.y", level=level, message="m") for level in
 
 def test_docs_and_code_name_the_same_findings():
     code = "\n".join(path.read_text() for path in (CHECKOUT / "preflight").rglob("*.py"))
-    used = set(re.findall(r'"((?:checkpoint|code|config|data|drive|gpu|hub|internal|packages|scale|tensorboard|workspace)\.[a-z-]+)"', code))
+    used = set(re.findall(r'"((?:checkpoint|code|config|data|drive|gpu|hub|internal|packages|run|scale|tensorboard|workspace)\.[a-z-]+)"', code))
     table = (CHECKOUT / "docs" / "findings.md").read_text()
     documented = re.findall(r"^\| `([a-z.-]+)` \|", table, re.M)
     assert sorted(used - {"config.yaml", "config.json", "data.zip"}) == documented

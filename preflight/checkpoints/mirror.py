@@ -4,8 +4,6 @@ A checkpoint is copied under another name, synced, read back, renamed, and gets 
 for nothing. Standard library only: it runs beside training, in a process of its own (cli/mirror.py).
 """
 
-import contextlib
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +18,7 @@ from preflight.files import Progress, require_mount, silent
 from preflight.machine.run_folder import EVENTS, RECORDS
 
 SETTINGS = "mirror.json"  # beside the outputs: what preflight tells the plugin
+LOCK = ".mirror.lock"  # beside them too: one mirror at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,19 +29,6 @@ class MirrorSettings:
     mount: str = ""  # a folder that has to be a mount, or nothing is written: a Drive that is gone leaves an empty folder behind
     experiment: Mapping[str, Any]
     depends: Mapping[str, Any] = field(default_factory=dict)  # what the seconds that a step takes are recorded with
-
-
-@contextlib.contextmanager
-def exclusive_lock(outputs: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether no other mirror works on these outputs, and none will meanwhile. With `wait` it is always True, later. Raises OSError."""
-    outputs.parent.mkdir(parents=True, exist_ok=True)
-    with (outputs.parent / ".mirror.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def write_settings(run: Path, settings: MirrorSettings) -> None:

@@ -10,7 +10,7 @@ from preflight.checkpoints.drive import check_drive, unreachable
 from preflight.checkpoints.manifest import Manifest
 from preflight.checkpoints.mirror import MirrorSettings
 from preflight.checkpoints.verify import Checkpoint, inspect_mirrored, latest_complete
-from preflight.files import Progress, quoted, require_mount
+from preflight.files import Progress, exclusive_lock, quoted, require_mount
 from preflight.findings import Finding
 from preflight.machine.platforms.base import Platform
 from preflight.machine.run_folder import RunFolder
@@ -22,7 +22,7 @@ def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
     if settings is None or not settings.to or not run.outputs.is_dir():
         return []
     try:
-        with mirror.exclusive_lock(run.outputs, wait=False) as free:
+        with exclusive_lock(run.folder / mirror.LOCK, wait=False) as free:
             brought = [name for name in mirror.mirror(run.outputs, settings, progress) if not mirror.is_small(name)] if free else []
     except OSError as error:
         message = f"what an earlier session left is not on Drive yet: {error.strerror or error} (Errno {error.errno})"

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from preflight.checkpoints.mirror import left_behind
 from preflight.cli.console import EXIT_ERROR, guarded, show
 from preflight.files import quoted
 from preflight.launch.command import HERE
+from preflight.machine.orphans import end_with_parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,14 @@ def _launch(path: Path) -> int:
     if launchable.where:
         show(f"launch: this run takes several machines: type the commands of the report on {launchable.where}", error=True)
         return EXIT_ERROR
-    code = subprocess.run(launchable.argv, env=os.environ | launchable.environment, check=False).returncode
+    end_with_parent("train.sh")
+    with subprocess.Popen(launchable.argv, env=os.environ | launchable.environment) as launcher:
+        for number in (signal.SIGTERM, signal.SIGHUP):  # Ctrl-C reaches the launcher from the terminal itself
+            signal.signal(number, lambda *_: launcher.terminate())
+        try:
+            code = launcher.wait()
+        except KeyboardInterrupt:  # training saves and ends; a second Ctrl-C leaves it to that
+            code = launcher.wait()
     outputs = launchable.config_path.parent / "outputs"
     if code == 0 and (missing := left_behind(outputs)):
         show(f"launch: training has ended, and {missing}. When it can be written again: python -m preflight.mirror {quoted(outputs)}", error=True)

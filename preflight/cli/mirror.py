@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from preflight.checkpoints.copies import ForeignError, title
-from preflight.checkpoints.mirror import MirrorSettings, exclusive_lock, is_small, mirror, read_settings, unmirrored
+from preflight.checkpoints.mirror import LOCK, MirrorSettings, is_small, mirror, read_settings, unmirrored
 from preflight.cli.console import EXIT_ERROR, EXIT_USAGE, guarded, progress_line, show
-from preflight.files import quoted
+from preflight.files import exclusive_lock, quoted
 
 EVERY = 30  # seconds between two looks at the event files; a save is told at once
 RETRY = 5  # seconds between two tries when Drive is in trouble
@@ -50,7 +50,7 @@ def _mirror(outputs: Path, *, watch: bool) -> int:
     if not settings.to:
         _say("colab_setup.yaml says drive.backup: false, so nothing is mirrored")
         return 0
-    with exclusive_lock(outputs, wait=True):
+    with exclusive_lock(outputs.parent / LOCK, wait=True):
         return _watch(outputs, settings) if watch else _once(outputs, settings)
 
 

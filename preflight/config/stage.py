@@ -14,6 +14,7 @@ from preflight.config.tiers import CPU, Tier
 from preflight.config.values import step_size
 from preflight.config.yaml_file import YamlFile
 from preflight.findings import Diagnostics
+from preflight.machine.active import check_active
 from preflight.machine.gpu import check_driver
 from preflight.machine.stage import Machine
 
@@ -36,6 +37,8 @@ def resolve_config(
     file: YamlFile, overrides: Sequence[Change], wanted: Scale | None, settings: Settings, machine: Machine, diagnostics: Diagnostics
 ) -> Recipe:
     """The config after its layers: YAML <- tier <- engine <- --set. What is wrong with it goes to `diagnostics`."""
+    if diagnostics.writes:
+        diagnostics.check(check_active, machine.workspace.run(Config(file=file, values=file.values).name))
     config = diagnostics.take(Config(file=file, values=file.values), with_changes, Config(file=file, values=file.values), overrides)
     config, reported = _judge_keys(config, diagnostics)
     accepted = tuple(change for change in overrides if not _refused(change.key, reported))

@@ -15,10 +15,11 @@ from preflight.data.audit import DatasetLengths, audit_rows, show_example
 from preflight.data.paths import path_changes
 from preflight.data.preview import Preview
 from preflight.data.staging import DataFile, Staged
-from preflight.files import Progress
+from preflight.files import Progress, exclusive_lock
 from preflight.findings import Diagnostics, Level, to_plain
 from preflight.machine.workspace import Workspace
 
+LOCK = ".staging.lock"  # in the workspace
 QUANTILES = {"min": 0.0, "median": 0.5, "p95": 0.95, "max": 1.0}
 
 
@@ -67,7 +68,7 @@ class Data:
 
 def prepare_data(source: DataSource, config: Config, settings: Settings, workspace: Workspace, diagnostics: Diagnostics, progress: Progress) -> Data:
     """The rows that the config names, staged unless this is a plan, and judged. What is wrong with them goes to `diagnostics`."""
-    with _unpacked(workspace, diagnostics) as folder:
+    with _alone(workspace, diagnostics, progress), _unpacked(workspace, diagnostics) as folder:
         place = _find_source(source, settings, workspace, folder, diagnostics, progress)
         files = diagnostics.attempt((), staging.find_data, config.values, workspace, settings.data, place)
         staged = _stage(files, diagnostics, progress)
@@ -76,6 +77,21 @@ def prepare_data(source: DataSource, config: Config, settings: Settings, workspa
     changed, _ = with_changes(config, path_changes(files, staged, workspace.run(config.name)))
     local = len(list(dataset_entries(config.values))) == sum(bool(file.key) for file in files)
     return Data(config=changed, staged=tuple(staged), lengths=lengths, example=example, local=local)
+
+
+@contextlib.contextmanager
+def _alone(workspace: Workspace, diagnostics: Diagnostics, progress: Progress) -> Iterator[None]:
+    """Nobody else fetches, unpacks or stages in the workspace meanwhile: a set that another preflight swaps is half there for a moment."""
+    lock = workspace.root / LOCK
+    if not diagnostics.writes:
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # a disk that can't be written to, which is reported by what has to write there
+            if not held.enter_context(exclusive_lock(lock, wait=False)):
+                progress("another preflight stages rows here; waiting for it", 0, 0)
+                held.enter_context(exclusive_lock(lock, wait=True))
+        yield
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ NEEDS = re.compile(r"needs (a |CUDA|Colab|uv|the|that|an )")
 ELSEWHERE = {
     "make train": "tests/acceptance/test_smoke_run.py",
     "make test": "tests/acceptance/test_smoke_run.py",
-    "make soak": "tests/acceptance/test_recovery.py",
+    "make soak": "tests/acceptance/test_notebook.py",
     "scripts/setup.sh": "tests/machine/test_environment.py",
     "scripts/package_data.sh": "tests/data/test_archives.py",
     ".venv/bin/python -m preflight.evaluation": "tests/acceptance/test_smoke_run.py",

@@ -20,10 +20,10 @@ from preflight.data.archives import pack
 from tests.conftest import CHECKOUT, fresh_copy
 from tests.data.test_download import Server
 from tests.support.drive import can_mount
-from tests.support.sessions import TOKEN
+from tests.support.sessions import TOKEN, Machine
 
 NOTEBOOK = CHECKOUT / "notebooks/train_colab.ipynb"
-STEPS = ["max_steps=36", "save_steps=6", "eval_steps=18", "logging_steps=1"]
+STEPS = ["max_steps=36", "save_steps=6", "eval_steps=18", "logging_steps=1", "warmup_ratio=0.05"]
 ROWS = ["datasets.0.path=/content/data/train_postgres.jsonl", "test_datasets.0.path=/content/data/val_postgres.jsonl"]
 GPU = '#!/bin/sh\necho "NVIDIA A100-SXM4-40GB, 40960 MiB"\n'
 
@@ -76,6 +76,8 @@ class Colab:
             client.execute(env=self.env, cwd=str(self.root))
         finally:
             if os.getpid() == self.pid:
+                if kernel.has_kernel:  # one that is handed in outlives its client
+                    kernel.shutdown_kernel(now=True)
                 self.stop_daemons("tensorboard")
         return self.said()
 
@@ -135,38 +137,53 @@ def copy_rows(folder):
         shutil.copy(CHECKOUT / f"sample_data/{name}_postgres.jsonl", folder)
 
 
-def test_run_all_is_cut_off_and_run_all_again_ends_the_run(machine):
-    """The story of most users: rows on Drive, run all, a disconnect in the middle of training, run all, and once more for good measure."""
-    copy_rows(machine.rows)
-    settings = {"OVERRIDES": [*STEPS, *ROWS]}
-
-    evening = os.fork()  # a process of its own, which goes with its kernel
-    if evening == 0:
+def cut_off(machine, checkpoint, settings):
+    """Run all, and the machine is taken away once Drive has this checkpoint."""
+    session = os.fork()  # a process of its own, which goes with its kernel
+    if session == 0:
         try:
             machine.run(**settings)
         finally:
             os._exit(1)
-    while not (machine.results / "checkpoint-12/manifest.json").exists():
-        assert os.waitpid(evening, os.WNOHANG) == (0, 0), "the notebook ended before its training saved"
+    while not (machine.results / f"checkpoint-{checkpoint}/manifest.json").exists():
+        assert os.waitpid(session, os.WNOHANG) == (0, 0), "the notebook ended before its training saved"
         time.sleep(0.05)
-    root = psutil.Process(evening)
+    root = psutil.Process(session)
     for process in [*root.children(recursive=True), root]:
         process.kill()
-    os.waitpid(evening, 0)
+    os.waitpid(session, 0)
     machine.vanish()
 
+
+def resumed_at(said):
+    resumed = re.search(r"resuming from step (\d+) of 36", said)
+    assert resumed, said
+    return int(resumed[1])
+
+
+def test_a_run_of_three_machines_ends_as_one_that_nothing_disturbed(machine, tmp_path):
+    """The story of most users: rows on Drive, run all, a disconnect in the middle of training, run all, another, run all; and once more on
+    a fourth machine for good measure. What comes out is bit for bit what one machine makes that is never taken away."""
+    undisturbed = Machine(tmp_path / "elsewhere/workspace", **{name: json.loads(value) for name, _, value in (step.partition("=") for step in STEPS)})
+    undisturbed.workspace.parent.mkdir()
+    undisturbed.run()
+    copy_rows(machine.rows)
+    settings = {"OVERRIDES": [*STEPS, *ROWS]}
+
+    cut_off(machine, 12, settings)
+    cut_off(machine, 24, settings)
     said = machine.run(**settings)
     assert "A100-SXM4-40GB" in said["gpu"]
     assert "Drive is mounted" in said["begin"]
     assert "HF_TOKEN is set for this session" in said["begin"]
     assert "up to date" in said["install"]
     assert "The whole run on each GPU" in said["compare"]
-    resumed = re.search(r"resuming from step (\d+) of 36", said["verify"])
-    assert resumed, said["verify"]
-    assert int(resumed[1]) >= 12
+    assert resumed_at(said["verify"]) >= 24
     state = json.loads((machine.results / "checkpoint-36/trainer_state.json").read_text())
-    assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == list(range(1, 37))
-    assert (machine.results / "adapter_model.safetensors").exists()
+    assert {entry["step"]: entry["loss"] for entry in state["log_history"] if "loss" in entry} == undisturbed.losses()
+    assert list(undisturbed.losses()) == list(range(1, 37))
+    adapter = (undisturbed.outputs / "adapter_model.safetensors").read_bytes()
+    assert (machine.results / "adapter_model.safetensors").read_bytes() == adapter
     losses = re.search(r"validation rows (\d+\.\d+), test rows (\d+\.\d+)", said["test-loss"])
     assert losses, said["test-loss"]
     assert abs(float(losses[1]) - state["log_history"][-1]["eval_loss"]) < 0.01, "Axolotl's evaluation of the adapter agrees with training's own"
@@ -177,10 +194,15 @@ def test_run_all_is_cut_off_and_run_all_again_ends_the_run(machine):
     }
     assert wrong == {}, "no cell shows an error, TensorBoard's neither"
     assert machine.behind.with_name("unassigned").exists()
+    assert machine.leaks() == []
 
-    again = machine.run(**settings)
-    assert "Nothing left to train" in again["train"]
-    assert "Drive is mounted" in again["begin"]
+    machine.vanish()
+    noon = machine.run(until="train", **settings)
+    assert "Nothing left to train" in noon["train"]
+    assert "Drive is mounted" in noon["begin"]
+    outputs = machine.root / "runs/smoke/outputs"
+    assert (outputs / "adapter_model.safetensors").read_bytes() == adapter
+    assert len(list((outputs / "runs").rglob("events.out.tfevents.*"))) == 3, "the curves of all three machines"
     assert machine.leaks() == []
 
 

@@ -37,19 +37,17 @@ def test_train_ends_with_the_figures_of_this_run(smoke):
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(smoke):
-    assert smoke.killed_at[0] in (100, 150)
-    assert smoke.killed_at[1] in (250, 300)
-    assert f"resuming from step {smoke.killed_at[0]} of" in smoke.killed[1]
-    assert f"resuming from step {smoke.killed_at[1]} of" in smoke.resumed.out
+    assert smoke.killed_at in (100, 150)
+    assert f"resuming from step {smoke.killed_at} of" in smoke.resumed.out
     steps = [entry["step"] for entry in smoke.state["log_history"] if "loss" in entry]
     assert steps == sorted(set(steps)), "a step was trained twice"
 
 
 def test_another_split_of_the_step_ends_at_the_same_step(smoke):
-    """Trained as 2 x 1 sequences, killed, as 1 x 2, killed, and as 2 x 1 to the end: as another GPU of a later session would."""
-    assert re.search(r"--set +gradient_accumulation_steps +2", smoke.killed[1])
-    planned = re.search(r"run +(\d+) steps, ", smoke.killed[0])
-    assert planned[1] == re.search(r"run +(\d+) steps, ", smoke.killed[1])[1]
+    """Trained as 1 x 2 sequences, killed, and as 2 x 1 to the end: as another GPU of a later session would."""
+    assert re.search(r"--set +gradient_accumulation_steps +2", smoke.killed)
+    planned = re.search(r"run +(\d+) steps, ", smoke.killed)
+    assert planned[1] == re.search(r"run +(\d+) steps, ", smoke.resumed.out)[1]
     assert smoke.state["global_step"] == smoke.state["max_steps"] == int(planned[1])
     kept = yaml.safe_load((smoke.folder / "config.yaml").read_text())
     assert (kept["micro_batch_size"], kept["gradient_accumulation_steps"]) == (2, 1)
@@ -78,7 +76,7 @@ def test_the_yaml_says_which_layer_set_what(smoke):
 
 
 def test_accelerate_has_nothing_to_guess(smoke):
-    assert "values were not passed to `accelerate launch`" not in "".join(smoke.killed) + smoke.resumed.out + smoke.resumed.err
+    assert "values were not passed to `accelerate launch`" not in smoke.killed + smoke.resumed.out + smoke.resumed.err
 
 
 def test_the_command_that_ran_is_the_one_that_preflight_printed(smoke):

@@ -17,6 +17,7 @@ from preflight.checkpoints import copies, manifest, mirror
 from preflight.checkpoints.copies import FINAL
 from preflight.checkpoints.mirror import MirrorSettings
 from preflight.checkpoints.verify import inspect_checkpoints, inspect_mirrored, latest_complete
+from preflight.files import exclusive_lock
 from tests.conftest import CHECKOUT, in_small_disk, tree
 from tests.support.killing import killed_at
 
@@ -293,9 +294,9 @@ def test_a_small_disk_that_fills_up(tmp_path):
 def test_two_mirrors_of_one_run_take_turns(tmp_path):
     outputs = tmp_path / "run/outputs"
     outputs.mkdir(parents=True)
-    with mirror.exclusive_lock(outputs, wait=False) as first, mirror.exclusive_lock(outputs, wait=False) as second:
+    with exclusive_lock(outputs.parent / mirror.LOCK, wait=False) as first, exclusive_lock(outputs.parent / mirror.LOCK, wait=False) as second:
         assert (first, second) == (True, False)
-    with mirror.exclusive_lock(outputs, wait=False) as third:
+    with exclusive_lock(outputs.parent / mirror.LOCK, wait=False) as third:
         assert third
 
 

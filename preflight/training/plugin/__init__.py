@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from bitsandbytes.nn import Linear4bit
 from transformers import set_seed
 
 from preflight.checkpoints import mirror
+from preflight.machine.orphans import LAUNCHERS, end_with_parent, let_finish
 from preflight.machine.run_folder import EVENTS
-from preflight.training.plugin.checkpoints import Mirror
+from preflight.training.plugin.checkpoints import Mirror, hold_run
 from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.packing import share_packing
 from preflight.training.plugin.rotary import fuse_rotary
 from preflight.training.plugin.stopwatch import Stopwatch
 
 LOG = logging.getLogger(__name__)
+TRAINING = ("axolotl", "cli", "train.py")  # the end of the path of the program, as `-m axolotl.cli.train` has it
 
 
 class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
@@ -32,7 +35,12 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         self.stopwatch: Stopwatch | None = None
 
     def register(self, cfg: Any) -> None:
-        """Before Axolotl patches the attention."""
+        """Before Axolotl patches the attention. Training, which its plugins are not told apart from an evaluation or a merge, is one at a
+        time in a run's folder, and ends with its launcher."""
+        if Path(sys.argv[0]).parts[-3:] == TRAINING:
+            hold_run(Path(cfg.output_dir).parent)
+            let_finish("terminate_handler")
+            end_with_parent(*LAUNCHERS)
         share_packing()
 
     def pre_model_load(self, cfg: Any) -> None:

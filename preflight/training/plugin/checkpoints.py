@@ -1,6 +1,7 @@
 """A manifest for each finished checkpoint, which then goes to the mirror."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,8 +12,22 @@ from accelerate import PartialState
 from transformers import TrainerCallback
 
 from preflight.checkpoints import manifest
+from preflight.machine import active
 
 LOG = logging.getLogger(__name__)
+
+
+def hold_run(folder: Path) -> None:
+    """Have this process, if it is the first of its launch, be the only one that trains in the run's folder. Ends it where another does."""
+    if int(os.environ.get("RANK", "0")) or not folder.is_dir():
+        return
+    try:
+        other = active.hold(folder)
+    except OSError as error:  # a disk that knows no locks
+        LOG.warning("%s can't be locked: %s", folder, error)
+        return
+    if other:
+        raise SystemExit(f"training is already running in {folder} ({other}); nothing of it was touched. To stop it: kill {other.pid}")
 
 
 class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -27,6 +42,7 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
         """Start the mirror, with what an earlier session left for it; an earlier final adapter is none any more."""
         if not state.is_world_process_zero:
             return
+        hold_run(self.outputs.parent)
         self.state = state
         (self.outputs / manifest.NAME).unlink(missing_ok=True)
         self.process = subprocess.Popen([sys.executable, "-m", "preflight.mirror", str(self.outputs), "--watch"], stdin=subprocess.PIPE)

@@ -1,0 +1,27 @@
+"""Trains each YAML that it is given, in a fork of one process that has imported Axolotl: the import takes longer than such a run.
+
+Each one's output goes to a file beside its YAML, `trained.log`; ends with 1 if a run did.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+
+def main(configs):
+    from axolotl.cli.train import do_cli  # not above: the workers that write the tokenised rows import this file
+
+    for config in map(Path, configs):
+        if (child := os.fork()) == 0:
+            log = os.open(config.with_name("trained.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            do_cli(str(config))
+            sys.exit()
+        if os.waitpid(child, 0)[1]:
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
