@@ -53,7 +53,7 @@ class Report:
         """colab_setup.yaml, for a config that needs a GPU, with what follows from it on this machine."""
         if self.settings is None or self.recipe is None or not self.recipe.config.needs_gpu:
             return {}
-        return self.settings.model_dump() | {
+        return asdict(self.settings) | {
             "runs_per_month": self.settings.runs_per_month,
             "units_per_hour": self.settings.compute.compute_units_per_hour.get(self.recipe.tier_name),
             "free_disk_gb": round(self.machine.host.free_bytes / 1e9),

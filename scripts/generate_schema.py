@@ -194,12 +194,12 @@ def generate() -> dict[str, Any]:
 
 def main() -> None:
     sys.path.insert(0, str(CHECKOUT))
-    from preflight.config.settings import settings_schema
+    from preflight.config.settings import make_schema
 
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
     out.mkdir(parents=True, exist_ok=True)
     (out / "axolotl.json").write_text(json.dumps(generate(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    (out / "colab_setup.json").write_text(json.dumps(settings_schema(), indent=1) + "\n", encoding="utf-8")
+    (out / "colab_setup.json").write_text(json.dumps(make_schema(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

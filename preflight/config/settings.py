@@ -1,14 +1,14 @@
 """What axolotl_configs/colab_setup.yaml says: the subscription, the GPU that the plan is made for, and where things lie.
 
-The model below is the one description of that file: its JSON schema, which editors use and `make schema` writes, is made from it.
+The records below are the one description of that file: its JSON schema, which editors and preflight use, is made from them by
+`make schema`. By pydantic, which is not needed otherwise: its import would be a sixth of what a preflight takes to start.
 """
 
+import json
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.json_schema import GenerateJsonSchema
+from typing import Annotated, Any, ClassVar, Literal
 
 from preflight.config.layers import Config
 from preflight.config.schema import find_problems
@@ -20,34 +20,42 @@ from preflight.findings import Finding
 SETTINGS = CONFIGS / "colab_setup.yaml"
 SETTINGS_SCHEMA = CONFIGS / "schema/colab_setup.json"
 
+
+class Takes:
+    """What a value may be, as JSON schema: in the place of what its type alone says."""
+
+    def __init__(self, **schema: Any) -> None:
+        self.schema = schema
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """How pydantic asks for it."""
+        return self.schema
+
+
 NAMES = [tier.name for tier in TIERS]
 NUMBER: dict[str, Any] = {"type": "number", "minimum": 0}
-Text = Annotated[str, Field(min_length=1)]
-Number = Annotated[int | float, Field(ge=0), WithJsonSchema(NUMBER)]
-Range = Annotated[list[Number], Field(min_length=2, max_length=2)]
-TierName = Annotated[str, WithJsonSchema({"type": "string", "enum": NAMES})]
-Rates = Annotated[dict[str, Number], WithJsonSchema({"type": "object", "additionalProperties": False, "properties": dict.fromkeys(NAMES, NUMBER)})]
+Text = Annotated[str, Takes(minLength=1, type="string")]
+Number = Annotated[int | float, Takes(**NUMBER)]
+Positive = Annotated[int | float, Takes(type="number", exclusiveMinimum=0)]
+Count = Annotated[int, Takes(minimum=1, type="integer")]
+Range = Annotated[list[int | float], Takes(items=NUMBER, maxItems=2, minItems=2, type="array")]
+TierName = Annotated[str, Takes(type="string", enum=NAMES)]
+Rates = Annotated[dict[str, int | float], Takes(type="object", additionalProperties=False, properties=dict.fromkeys(NAMES, NUMBER))]
 
 
-class Untitled(GenerateJsonSchema):
-    """A schema without the titles that pydantic makes of the names, which say nothing more."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
-class Part(BaseModel):
+class Part:
     """A mapping of the file: every key has to be there, and no other."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, title=None)
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Subscription(Part):
     name: Text
     """the plan you pay for"""
     usd_per_month: Number
     """price"""
-    compute_units_per_month: Annotated[int | float, Field(gt=0), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
+    compute_units_per_month: Positive
     """units that come with it"""
     gpu_priority: Text
     """as the plan calls it"""
@@ -57,6 +65,7 @@ class Subscription(Part):
     """longest session"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Compute(Part):
     expected_gpu: TierName
     """the tier that the plan is made for"""
@@ -72,15 +81,17 @@ class Compute(Part):
     """by tier; leave out what is not known"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class SessionRules(Part):
     idle_hours: Number
     """hours without a sign of life before the session ends"""
     resume: bool
     """resume from the latest complete checkpoint"""
-    save_steps: Annotated[int, Field(ge=1)]
+    save_steps: Count
     """most steps between checkpoints"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Drive(Part):
     mount: Text
     """mount point of Google Drive"""
@@ -94,6 +105,7 @@ class Drive(Part):
     """whether results belong on Drive"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Rows(Part):
     source: Literal["drive", "wget"]
     """where rows come from"""
@@ -107,6 +119,7 @@ class Rows(Part):
     """local disk that the plan expects"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(Part):
     """The whole file."""
 
@@ -128,11 +141,26 @@ class Settings(Part):
         return [int(units // high), int(units // low)] if low and high else None
 
 
-@cache
-def settings_schema() -> dict[str, Any]:
-    """The JSON schema of the file, as schema/colab_setup.json holds it."""
+def make_schema() -> dict[str, Any]:
+    """The JSON schema of the file, for schema/colab_setup.json."""
+    from pydantic import TypeAdapter
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Untitled(GenerateJsonSchema):
+        """Without the titles that pydantic makes of the names, which say nothing more."""
+
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return False
+
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$comment": "axolotl_configs/colab_setup.yaml, which only preflight reads"}
-    return head | Settings.model_json_schema(schema_generator=Untitled)
+    return head | TypeAdapter(Settings).json_schema(schema_generator=Untitled)
+
+
+@cache
+def read_schema() -> dict[str, Any]:
+    """The schema as `make schema` wrote it."""
+    schema: dict[str, Any] = json.loads(SETTINGS_SCHEMA.read_text(encoding="utf-8"))
+    return schema
 
 
 def read_settings(path: Path = SETTINGS) -> tuple[Settings | None, list[Finding]]:
@@ -140,8 +168,13 @@ def read_settings(path: Path = SETTINGS) -> tuple[Settings | None, list[Finding]
     file, findings = read_yaml(path)
     if file is None:
         return None, findings
-    findings = [problem.finding for problem in find_problems(Config(file=file, values=file.values), settings_schema(), reader="preflight")]
-    return (None if findings else Settings.model_validate(file.values)), findings
+    findings = [problem.finding for problem in find_problems(Config(file=file, values=file.values), read_schema(), reader="preflight")]
+    return (None if findings else build(Settings, file.values)), findings
+
+
+def build(kind: Any, values: Any) -> Any:
+    """A record of this kind with these values, which the schema has accepted."""
+    return kind(**{field.name: build(field.type, values[field.name]) if is_dataclass(field.type) else values[field.name] for field in fields(kind)})
 
 
 def check_settings(settings: Settings, config: Config) -> list[Finding]:

@@ -42,7 +42,7 @@ def changed(copy):
 
 def write_schema(copy):
     """`make schema` without Axolotl's part of it, which a tier or a setting does not change."""
-    code = "import json; from preflight.config.settings import *; SETTINGS_SCHEMA.write_text(json.dumps(settings_schema(), indent=1) + '\\n')"
+    code = "import json; from preflight.config.settings import *; SETTINGS_SCHEMA.write_text(json.dumps(make_schema(), indent=1) + '\\n')"
     assert run(sys.executable, "-c", code, cwd=copy).code == 0
 
 

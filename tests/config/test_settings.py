@@ -6,7 +6,7 @@ import yaml
 
 from preflight.cli.text import render_text
 from preflight.config.layers import Config
-from preflight.config.settings import SETTINGS_SCHEMA, Settings, check_settings, read_settings, settings_schema
+from preflight.config.settings import SETTINGS_SCHEMA, Settings, build, check_settings, make_schema, read_settings
 from preflight.config.tiers import TIERS
 from preflight.config.yaml_file import YamlFile
 from preflight.files import CONFIGS
@@ -119,7 +119,7 @@ def test_settings_that_are_wrong(tmp_path, text, code, says):
 
 def test_the_schema_that_editors_use_is_the_models():
     """`make schema` writes it: after a new tier or setting it is out of date."""
-    assert json.loads(SETTINGS_SCHEMA.read_text()) == settings_schema()
+    assert json.loads(SETTINGS_SCHEMA.read_text()) == make_schema()
 
 
 def test_a_setting_that_is_missing(tmp_path):
@@ -141,4 +141,4 @@ def test_a_setting_that_is_missing(tmp_path):
 )
 def test_a_config_against_the_settings(values, codes):
     config = Config(file=YamlFile(path=CHECKOUT / "x.yaml", values=values), values=values)
-    assert [finding.code for finding in check_settings(Settings.model_validate(SETUP), config)] == codes
+    assert [finding.code for finding in check_settings(build(Settings, SETUP), config)] == codes
