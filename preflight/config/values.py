@@ -35,6 +35,18 @@ def whole_number(value: Any, default: int) -> int:
         return default
 
 
+def entries_at_any_depth(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(dotted key, key, value) of each entry of each mapping in a config, outer ones first."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            place = f"{path}.{key}".lstrip(".")
+            yield place, str(key), item
+            yield from entries_at_any_depth(item, place)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from entries_at_any_depth(item, f"{path}.{index}".lstrip("."))
+
+
 def dataset_entries(values: Mapping[str, Any], *names: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(dotted key, entry) of each data set that the config lists, by default of `datasets` and then of `test_datasets`."""
     for name in names or ("datasets", "test_datasets"):

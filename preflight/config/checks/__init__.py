@@ -3,7 +3,7 @@ line in CHECKS. One that needs the steps of the run belongs to plan/checks.py.""
 
 from collections.abc import Callable, Iterator
 
-from preflight.config.checks import data_sets, model, saving
+from preflight.config.checks import data_sets, model, outside_code, saving
 from preflight.config.checks.situation import Situation
 from preflight.config.layers import Config
 from preflight.findings import Finding
@@ -13,7 +13,8 @@ __all__ = ["CHECKS", "Situation", "check_values"]
 CHECKS: tuple[Callable[[Config, Situation], Iterator[Finding]], ...] = (
     model.check_complete,
     model.check_base_model,
-    model.check_unsafe_code,
+    outside_code.check_outside_code,
+    outside_code.check_fetched_code,
     model.check_trains_to_nan,
     model.check_precision,
     model.check_conflicts,

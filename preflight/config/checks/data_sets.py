@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from preflight.config.checks.outside_code import imports_outside
 from preflight.config.checks.situation import Situation, finding
 from preflight.config.layers import Config
 from preflight.config.values import dataset_entries
@@ -59,14 +60,11 @@ SEPARATES = ("flash", "flex_attention", "xformers", "sage", "kernels-community/"
 
 def check_types(config: Config, situation: Situation) -> Iterator[Finding]:
     """`config.unsafe-code` for a row type that imports a module which did not come with Axolotl."""
-    for key, entry in dataset_entries(config.values):
-        kind = entry.get("type")
-        first = _base_type(kind)
-        if isinstance(kind, str) and "." in kind and first not in ROW_TYPES and not config.values.get("rl"):
-            message = f"{key}.type {kind} would import the Python module {first}, which is not Axolotl's"
-            yield finding(
-                config, "config.unsafe-code", "error", f"{key}.type", message, "use one of Axolotl's types: completion, chat_template, alpaca"
-            )
+    for key, entry in dataset_entries(config.values, "datasets", "test_datasets", "pretraining_dataset"):
+        if imports_outside(kind := entry.get("type"), ROW_TYPES, preference=bool(config.values.get("rl"))):
+            message = f"{key}.type {kind} would import a Python module that is not Axolotl's"
+            fix = "use one of Axolotl's types: completion, chat_template, alpaca"
+            yield finding(config, "config.unsafe-code", "error", f"{key}.type", message, fix)
 
 
 def check_rows(config: Config, situation: Situation) -> Iterator[Finding]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from preflight.config.checks.situation import Situation, finding
 from preflight.config.layers import Config
-from preflight.config.values import dataset_entries
 from preflight.findings import Finding
 
 KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
@@ -27,16 +26,6 @@ def check_base_model(config: Config, situation: Situation) -> Iterator[Finding]:
         name = config.values.get("base_model")
         fix = "correct the path, or name a model of the hub, such as mistralai/Mistral-7B-v0.1"
         yield finding(config, "config.no-base-model", "error", "base_model", f"base_model {name} is a path, and there is no model at it", fix)
-
-
-def check_unsafe_code(config: Config, situation: Situation) -> Iterator[Finding]:
-    """`config.unsafe-code` for whatever would run code that did not come with Axolotl."""
-    places = [("trust_remote_code", config.values.get("trust_remote_code"))]
-    places += [(f"{key}.trust_remote_code", entry.get("trust_remote_code")) for key, entry in dataset_entries(config.values)]
-    for key, value in places:
-        if value:
-            message = f"{key}: code from the model's or data set's repository would run on this machine"
-            yield finding(config, "config.unsafe-code", "error", key, message, "delete it; Mistral and JSONL rows need none")
 
 
 def check_trains_to_nan(config: Config, situation: Situation) -> Iterator[Finding]:
