@@ -6,6 +6,7 @@ from typing import Any
 
 from preflight.config.keys import LOGGING_AND_SAVE_KEYS, SCALE_KEYS, STEP_KEYS, THROUGHPUT_KEYS, TIER_KEYS
 from preflight.config.scale import checkpoint_format, engine_of
+from preflight.config.secrets import without_secrets
 from preflight.config.stage import Recipe
 from preflight.config.values import dataset_entries, step_size, world_size
 from preflight.machine.stage import Machine
@@ -17,8 +18,9 @@ def run_fingerprint(values: Mapping[str, Any]) -> dict[str, Any]:
     """The experiment, as a flat mapping: two configs that agree here may continue each other's checkpoints.
 
     Local paths are left out, since the same rows lie elsewhere on another machine: the name of the prepared rows' folder,
-    a hash of the rows themselves, stands for them.
+    a hash of the rows themselves, stands for them. So are secrets: it is written to Drive.
     """
+    values = without_secrets(values)
     kept = {key: value for key, value in values.items() if key not in MAY_CHANGE}
     for key in ("datasets", "test_datasets"):
         kept[key] = [{k: v for k, v in entry.items() if k != "path"} for _, entry in dataset_entries(values, key)]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from preflight.config.secrets import without_secrets
 from preflight.files import read_content, write_atomic
 from preflight.machine.run_folder import RECORDS
 
@@ -44,6 +45,7 @@ def read(folder: Path) -> Manifest | None:
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in values.pop("files").items()}
         if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files):
             return None  # no manifest of ours names files elsewhere, where copying it would write them
+        values["experiment"] = without_secrets(values.get("experiment") or {})  # which earlier versions of the kit left in
         held = Manifest(files=files, **values)
         return held if all(isinstance(number, int) for number in (held.step, held.max_steps, held.best_step)) else None
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from preflight.checkpoints.mirror import left_behind
 from preflight.cli import session
 from preflight.cli.console import printable
 from preflight.cli.launch import Launchable, read_report
+from preflight.config.secrets import masked_text
 from preflight.config.settings import read_settings
 from preflight.files import CHECKOUT, quoted
 from preflight.findings import Finding
@@ -159,7 +160,9 @@ def stream(*command: str, fine: Sequence[int] = (0,), variables: Mapping[str, st
             process.terminate()
             raise CellError("Stopped. The same cells resume from the latest checkpoint") from None
     if process.returncode not in fine:
-        raise CellError(f"This step failed with exit code {process.returncode}; the cause and the fix are above ({shlex.join(command)})")
+        raise CellError(
+            f"This step failed with exit code {process.returncode}; the cause and the fix are above ({shlex.join(map(masked_text, command))})"
+        )
 
 
 def show(findings: Sequence[Finding]) -> None:

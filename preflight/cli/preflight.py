@@ -100,13 +100,14 @@ def _request(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Requ
     """What the arguments ask for; ends with one sentence and exit code 2 where they don't go together."""
     from preflight.config.layers import UsageError, parse_override
     from preflight.config.scale import Scale
+    from preflight.config.secrets import masked_text
     from preflight.config.tiers import TIERS
     from preflight.data.stage import DataSource
     from preflight.request import Request
 
     source = DataSource.named(args.data, sha256=args.sha256 or "", show_example=args.show_example)
     if source.path and not (source.path.is_dir() or (source.path.suffix == ".zip" and source.path.is_file())):
-        parser.error(f"--data {args.data}: no such folder or zip")
+        parser.error(f"--data {masked_text(args.data)}: no such folder or zip")
     if args.sha256 and not source.address:
         parser.error("--sha256: it goes with --data https://...; a zip on disk is checked against the file .sha256 beside it")
     if args.scale is None and (args.nodes or args.gpus_per_node or args.head):

@@ -4,12 +4,13 @@ import copy
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
+from preflight.config.secrets import check_secrets, masked, masked_text
 from preflight.config.yaml_file import YamlFile, unfit
 from preflight.findings import Finding, to_plain
 
@@ -54,14 +55,34 @@ def parse_override(text: str) -> Change:
     """`--set KEY=VALUE`, the value read as YAML. Raises UsageError."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UsageError(f"--set {text}: write it as KEY=VALUE, for example --set learning_rate=0.0001")
+        raise UsageError(f"--set {masked_text(text)}: write it as KEY=VALUE, for example --set learning_rate=0.0001")
     try:
         change = Change(key=key.strip(), value=yaml.safe_load(value), layer="--set")
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # PyYAML's own for a date of month 99, a tag on nothing
-        raise UsageError(f"--set {text}: the value is not YAML: {getattr(error, 'problem', None) or error}") from None
+        problem = getattr(error, "problem", None) or masked_text(str(error))
+        raise UsageError(f"--set {masked_text(text)}: the value is not YAML: {problem}") from None
     if problem := unfit(f"{change.key}{change.value}"):
         raise UsageError(f"--set {change.key}: the value can't be used: {problem}")
     return change
+
+
+def set_secrets_aside(file: YamlFile, changes: Sequence[Change]) -> tuple[tuple[YamlFile, tuple[Change, ...]], list[Finding]]:
+    """The file and the changes with a mask for each secret in them, so that none comes into anything that is shown or written."""
+    findings = check_secrets(file.values, file.where)
+    kept = []
+    for change in changes:
+        nested = change.value
+        for part in reversed(change.key.split(".")):
+            nested = {part: nested}
+        findings += check_secrets(nested, f"{change.layer} $.{{}}".format)
+        kept.append(replace(change, value=_innermost(masked(nested), change.key)))
+    return (replace(file, values=masked(file.values)), tuple(kept)), findings
+
+
+def _innermost(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[part]
+    return values
 
 
 def with_changes(config: Config, changes: Iterable[Change]) -> tuple[Config, list[Finding]]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from preflight.config.layers import Config
 from preflight.config.schema import find_problems
+from preflight.config.secrets import check_secrets, masked
 from preflight.config.tiers import TIERS
 from preflight.config.yaml_file import read_yaml
 from preflight.files import CONFIGS
@@ -168,8 +169,10 @@ def read_settings(path: Path = SETTINGS) -> tuple[Settings | None, list[Finding]
     file, findings = read_yaml(path)
     if file is None:
         return None, findings
-    findings = [problem.finding for problem in find_problems(Config(file=file, values=file.values), read_schema(), reader="preflight")]
-    return (None if findings else build(Settings, file.values)), findings
+    findings = check_secrets(file.values, file.where)
+    values = masked(file.values)
+    findings += [problem.finding for problem in find_problems(Config(file=file, values=values), read_schema(), reader="preflight")]
+    return (None if findings else build(Settings, values)), findings
 
 
 def build(kind: Any, values: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from preflight.config import base_model, scale, schema, tiers
 from preflight.config.base_model import ModelShape
 from preflight.config.checks import Situation, check_values
-from preflight.config.layers import Change, Config, with_changes
+from preflight.config.layers import Change, Config, set_secrets_aside, with_changes
 from preflight.config.scale import Scale
 from preflight.config.settings import Settings, check_settings
 from preflight.config.tiers import CPU, Tier
@@ -39,6 +39,7 @@ def resolve_config(
     """The config after its layers: YAML <- tier <- engine <- --set. What is wrong with it goes to `diagnostics`."""
     if diagnostics.writes:
         diagnostics.check(check_active, machine.workspace.run(Config(file=file, values=file.values).name))
+    file, overrides = diagnostics.take((file, ()), set_secrets_aside, file, overrides)
     config = diagnostics.take(Config(file=file, values=file.values), with_changes, Config(file=file, values=file.values), overrides)
     config, reported = _judge_keys(config, diagnostics)
     accepted = tuple(change for change in overrides if not _refused(change.key, reported))

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from preflight.config.secrets import masked_text
 from preflight.files import Progress, read_content, write_atomic
 from preflight.findings import Finding, disk_trouble
 
@@ -53,7 +54,9 @@ def fetch(address: str, sha256: str, folder: Path, progress: Progress) -> tuple[
                 write_atomic(place / f"{name}.sha256", f"{expected.lower()}  {name}\n")
             else:
                 message = "no checksum (no --sha256, no .sha256 file beside it): the download was not verified"
-                findings.append(Finding(code="data.no-checksum", level="warning", where=address, message=message, fix="give it: --sha256 HEX"))
+                findings.append(
+                    Finding(code="data.no-checksum", level="warning", where=masked_text(address), message=message, fix="give it: --sha256 HEX")
+                )
             if not _is_current(client, address, target, expected):
                 target.unlink(missing_ok=True)
                 _get(client, address, target, progress)
@@ -69,7 +72,7 @@ def _client() -> "httpx.Client":
 
     def refuse(request: httpx.Request) -> None:  # asked of each address that a redirect leads to as well
         if problem := unsafe(str(request.url)):
-            raise _RefusedError(f"it leads to {request.url}: {problem}")
+            raise _RefusedError(f"it leads to {masked_text(str(request.url))}: {problem}")
 
     return httpx.Client(headers=AGENT, timeout=TIMEOUT, follow_redirects=True, event_hooks={"request": [refuse]})
 
@@ -156,4 +159,6 @@ def _checksum_at(client: "httpx.Client", address: str) -> str:
 
 def _failed(address: str, problem: str) -> Finding:
     fix = "correct the address; or fetch the file in a browser and give it: --data data.zip"
-    return Finding(code="data.download", level="error", where=address, message=f"the archive can't be fetched: {problem}", fix=fix)
+    return Finding(
+        code="data.download", level="error", where=masked_text(address), message=f"the archive can't be fetched: {masked_text(problem)}", fix=fix
+    )
