@@ -1,6 +1,7 @@
 """Write the JSON schemas that editors and preflight use: `.venv/bin/python scripts/generate_schema.py [FOLDER]`.
 
 axolotl.json is that of the pinned Axolotl's config, colab_setup.json that of the kit's own settings (preflight/config/settings.py).
+chat_templates.json holds the chat templates that come with the pinned Axolotl, by name.
 
 Axolotl's own `config-schema` command prints Python reprs, because pydantic cannot name an enum of torch dtypes.
 Run this after every change of the axolotl pin; preflight and editors read the file it writes and never import Axolotl.
@@ -23,6 +24,7 @@ from typing import Any
 
 import axolotl.integrations
 from axolotl.integrations.base import BasePlugin
+from axolotl.utils.chat_templates import _CHAT_TEMPLATES
 from axolotl.utils.schemas import deprecated
 from axolotl.utils.schemas.config import AxolotlInputConfig
 from pydantic import AliasChoices, BaseModel
@@ -200,6 +202,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "axolotl.json").write_text(json.dumps(generate(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (out / "colab_setup.json").write_text(json.dumps(make_schema(), indent=1) + "\n", encoding="utf-8")
+    (out / "chat_templates.json").write_text(json.dumps(dict(_CHAT_TEMPLATES), indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

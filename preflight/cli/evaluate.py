@@ -74,7 +74,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int) -> result.Result:
     """Ask the questions of the test rows, and take the losses from the trainer's log. Raises OSError."""
     strategy = find_strategy(lookup(values, "datasets.0") or {})
-    questions = answers.read_questions(test, strategy, values, limit) if strategy and test.is_file() else []
+    tokenizer = answers.trained_tokenizer(values, run.outputs)
+    questions = answers.read_questions(test, strategy, values, limit, tokenizer) if strategy and tokenizer and test.is_file() else []
     asked = None
     if questions:
         with Progress(console=Console(stderr=True), transient=True) as bar:

@@ -7,9 +7,9 @@ from typing import Any
 
 from preflight.config.values import dataset_entries
 from preflight.data.duplicates import RowDigests, check_duplicates, check_leakage
-from preflight.data.lengths import Lengths, check_judged, check_lengths, check_special_tokens
+from preflight.data.lengths import Lengths, check_ends, check_known, check_lengths, check_special_tokens
 from preflight.data.preview import Preview, tokenize_with_loss_mask
-from preflight.data.prompt_strategies import PromptStrategy, find_strategy
+from preflight.data.prompt_strategies import BadRowError, PromptStrategy, find_strategy
 from preflight.data.rows import check_near_empty, check_rows, read_rows
 from preflight.data.scan import Chunk, FileScan, scan_file
 from preflight.data.sql import check_sql
@@ -61,25 +61,26 @@ def audit_rows(
     entries = dict(dataset_entries(values))
     known = list(_known(entries, files, staged))
     base_model = str(values.get("base_model") or "")
-    tokenizer = find_tokenizer(base_model) if known else None
+    tokenizer = find_tokenizer(base_model, values) if known else None
     reason = "of another method than fine-tuning" if values.get("rl") else _why_not_counted(entries, files, known, tokenizer, base_model)
     findings: list[Finding] = []
     lengths: dict[str, Lengths] = {}
     scans: dict[RowFile, FileScan] = {}
     total = sum(file.rows for file in known)
     for file in known:
-        counted = values if tokenizer and file.key and not reason else None
+        unknown = check_known(file.strategy, values, tokenizer, file.key)
+        findings += unknown
+        counted = bool(tokenizer and file.key and not reason and not unknown)
         share = min(1.0, max(SAMPLE / total, FEWEST / max(1, file.rows))) if total > MOST_ROWS else 1.0
-        scan = scans[file] = scan_file(Chunk(path=file.path, strategy=file.strategy, share=share, values=counted), tokenizer, base_model, progress)
+        chunk = Chunk(path=file.path, strategy=file.strategy, share=share, values=values, measured=counted)
+        scan = scans[file] = scan_file(chunk, tokenizer, base_model, progress)
         findings += check_file(file.path, scan, tokenizer)
-        if counted is not None:
-            found = lengths[file.key] = Lengths(
-                path=file.path, rows=file.rows, measured=tuple(scan.measured), sampled=share < 1, unjudged=file.strategy.unjudged(values)
-            )
-            findings += check_lengths(found, file.strategy, values) + check_judged(found, file.key)
+        if counted:
+            found = lengths[file.key] = Lengths(path=file.path, rows=file.rows, measured=tuple(scan.measured), sampled=share < 1)
+            findings += check_lengths(found, file.strategy, values) + check_ends(found, file.key, entries[file.key])
     findings += check_overlap([(file.group, scan.digests) for file, scan in scans.items()])
     sql = {file.path: 1 - scan.not_sql / scan.parsed for file, scan in scans.items() if scan.parsed}
-    if reason or tokenizer is None:
+    if reason or tokenizer is None or any(key not in lengths for key in entries):
         return DatasetLengths(sql=sql), findings + ([_skipped(f"steps were not counted: {reason}")] if reason and reason != MISSING else [])
     train, held_out = (tuple(lengths[key] for key in entries if key.startswith(f"{name}.")) for name in ("datasets", "test_datasets"))
     return DatasetLengths(train=train, held_out=held_out, tokenizer=tokenizer.source, sql=sql), findings
@@ -104,17 +105,21 @@ def show_example(values: Mapping[str, Any], files: Sequence[DataFile], staged: S
     """The row in this line of the first training file, or why it can't be shown. Raises OSError."""
     file = next((file for file in _known(dict(dataset_entries(values, "datasets")), files, staged) if file.key), None)
     base_model = str(values.get("base_model") or "")
-    tokenizer = find_tokenizer(base_model)
+    tokenizer = find_tokenizer(base_model, values)
     if file is None or tokenizer is None:
         reason = f"the tokenizer of {base_model} is not on this machine" if file else "there are no rows to take it from"
         return None, [_skipped(f"no example is shown: {reason}")]
-    if unjudged := file.strategy.unjudged(values):
+    if unjudged := file.strategy.refusal(values, tokenizer) or file.strategy.unjudged(values, tokenizer):
         return None, [_skipped(f"no example is shown: {unjudged}")]
     row = next((row for row in read_rows(file.path, file.strategy) if row.line >= line), None)
     if row is None or row.line > line or row.problem:
         reason = row.problem if row and row.line == line else "there is no row"
         return None, [_skipped(f"no example is shown: {reason}", f"{file.path}:{line}")]
-    return Preview(path=file.path, line=line, tokens=tuple(tokenize_with_loss_mask(row, file.strategy, values, tokenizer))), []
+    try:
+        tokens = tokenize_with_loss_mask(row, file.strategy, values, tokenizer)
+    except BadRowError as problem:
+        return None, [_skipped(f"no example is shown: {problem}", f"{file.path}:{line}")]
+    return Preview(path=file.path, line=line, tokens=tuple(tokens)), []
 
 
 def _skipped(message: str, where: str = "") -> Finding:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from preflight.config.values import sequence_len
 from preflight.data.prompt_strategies import Piece, PromptStrategy, Row
 from preflight.data.prompt_strategies.base import excess_strategy
-from preflight.data.tokenizer import Tokenizer
+from preflight.data.tokenizer import Encoded, Tokenizer
 from preflight.findings import Finding
 
 
@@ -22,6 +22,7 @@ class RowLength(NamedTuple):
     tokens: int
     trained: int
     sequences: tuple[int, ...]
+    ended: bool = True  # whether a token that ends an answer has loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,6 @@ class Lengths:
     rows: int  # in the file
     measured: tuple[RowLength, ...]
     sampled: bool = False
-    unjudged: str = ""  # why the tokens are not exactly those of the trainer, or ''
 
     def quantile(self, share: float) -> int:
         """The length that this share of the rows does not pass; 0 without rows."""
@@ -58,33 +58,52 @@ class Lengths:
 
 
 def measure(rows: Sequence[Row], strategy: PromptStrategy, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[RowLength]:
-    """The length of each row. All texts of the rows are counted in one batch."""
-    made = [strategy.pieces(row, values, tokenizer) for row in rows]
-    counts = iter(tokenizer.count([text for pieces in made for piece in pieces for text in _texts(piece)]))
+    """The length of each row. Raises BadRowError."""
+    return measure_pieces([strategy.pieces(row, values, tokenizer) for row in rows], strategy, values, tokenizer)
+
+
+def measure_pieces(made: Sequence[Sequence[Piece]], strategy: PromptStrategy, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[RowLength]:
+    """The length of each row, of which these are the pieces. All texts are counted in one batch."""
+    counts = iter(tokenizer.count([piece.text for pieces in made for piece in pieces if isinstance(piece.trained, bool)]))
+    masked = iter(tokenizer.encode([piece.text for pieces in made for piece in pieces if not isinstance(piece.trained, bool)]))
     found = []
     for pieces in made:
-        sizes = [_size(piece, counts, tokenizer) for piece in pieces]
-        tokens, trained = sum(size for size, _ in sizes), sum(loss for _, loss in sizes)
-        sequences = strategy.fit(tokens, values)
-        found.append(RowLength(tokens=tokens, trained=min(trained, sum(sequences)) if sequences else 0, sequences=sequences))
+        counted = [_count(piece, counts, masked, tokenizer) for piece in pieces]
+        tokens = sum(size for size, _, _ in counted)
+        trained = sum(_trained(mask, size) for size, mask, _ in counted)
+        sequences = strategy.fit(tokens, values) if trained or not values.get("sample_packing") else ()
+        kept = sum(sequences)
+        if kept < tokens and kept:
+            trained = _trained_of_first(counted, kept)
+        found.append(RowLength(tokens=tokens, trained=trained if sequences else 0, sequences=sequences, ended=any(ends for _, _, ends in counted)))
     return found
 
 
-def _texts(piece: Piece) -> Iterator[str]:
-    """The texts whose tokens have to be counted: the piece, and the spans of it that have loss."""
-    yield piece.text
-    if not isinstance(piece.trained, bool):
-        yield from (piece.text[start:end] for start, end in piece.trained)
-
-
-def _size(piece: Piece, counts: Iterator[int], tokenizer: Tokenizer) -> tuple[int, int]:
-    """(tokens, those with loss) of a piece, whose counts come next."""
-    ends = piece.eos and tokenizer.eos_id is not None and not piece.text.endswith(tokenizer.eos)
-    size = next(counts) + piece.bos + ends
-    size = size if piece.room is None else min(size, piece.room)
+def _count(piece: Piece, counts: Iterator[int], masked: Iterator[Encoded], tokenizer: Tokenizer) -> tuple[int, bool | list[bool], bool]:
+    """(tokens, which of them have loss, whether one of those ends the answer) of a piece, whose tokens come next."""
     if isinstance(piece.trained, bool):
-        return size, size if piece.trained else 0
-    return size, sum(next(counts) for _ in piece.trained)
+        written = piece.text.endswith(tokenizer.eos) if tokenizer.eos else False
+        ends = piece.eos and tokenizer.eos_id is not None and not written
+        size = next(counts) + piece.bos + ends
+        return size if piece.room is None else min(size, piece.room), piece.trained, piece.trained and (ends or written)
+    encoded = next(masked)
+    mask = piece.trained.of(encoded)
+    ids = piece.trained.ends
+    return len(mask), mask, any(trained and id in ids for trained, id in zip(mask, encoded.ids, strict=True))
+
+
+def _trained(mask: bool | list[bool], size: int) -> int:
+    """Tokens with loss among the first `size` of a piece."""
+    return size * mask if isinstance(mask, bool) else sum(mask[:size])
+
+
+def _trained_of_first(counted: Sequence[tuple[int, bool | list[bool], bool]], limit: int) -> int:
+    """Tokens with loss among the first `limit` of a row."""
+    trained = 0
+    for size, mask, _ in counted:
+        trained += _trained(mask, min(size, limit))
+        limit -= min(size, limit)
+    return trained
 
 
 def check_lengths(measured: Lengths, strategy: PromptStrategy, values: Mapping[str, Any]) -> list[Finding]:
@@ -107,13 +126,27 @@ def check_lengths(measured: Lengths, strategy: PromptStrategy, values: Mapping[s
     ]
 
 
-def check_judged(measured: Lengths, where: str) -> list[Finding]:
-    """`data.not-judged` where the trainer may make other tokens of the rows than were counted here."""
-    if not measured.unjudged:
+def check_known(strategy: PromptStrategy, values: Mapping[str, Any], tokenizer: Tokenizer | None, where: str) -> list[Finding]:
+    """`config.chat-template` where the trainer stops before it reads a row, `data.not-judged` where its tokens can't be told here."""
+    if refusal := strategy.refusal(values, tokenizer):
+        message = f"Axolotl would stop before training: {refusal}"
+        fix = "chat_template: one that the tokenizer's tokens fit, such as mistral_v1 for Mistral 7B v0.1"
+        return [Finding(code="config.chat-template", level="error", where=where, message=message, fix=fix)]
+    if unjudged := strategy.unjudged(values, tokenizer):
+        message = f"the tokens of the rows, and so the steps, can't be told here: {unjudged}"
+        fix = "to know them before a GPU waits for them, run the preprocess command of Axolotl on the resolved YAML on a CPU"
+        return [Finding(code="data.not-judged", level="warning", where=where, message=message, fix=fix)]
+    return []
+
+
+def check_ends(measured: Lengths, where: str, entry: Mapping[str, Any]) -> list[Finding]:
+    """`config.eos-untrained` where no row has loss on a token that ends an answer: the model would never stop."""
+    trained = [row for row in measured.measured if row.trained]
+    if not trained or any(row.ended for row in trained) or entry.get("train_on_eos") == "none" or where.startswith("test_"):
         return []
-    message = f"lengths and steps are estimates: {measured.unjudged}"
-    fix = "to know the exact numbers before a GPU waits for them, run the preprocess command of Axolotl on the resolved YAML on a CPU"
-    return [Finding(code="data.not-judged", level="warning", where=where, message=message, fix=fix)]
+    message = "no answer ends with a token that has loss: nothing teaches the model where an answer ends, so it runs on"
+    fix = "eot_tokens: [the token that the chat template ends a turn with], if the tokenizer has it, or a chat_template that ends turns with the EOS"
+    return [Finding(code="config.eos-untrained", level="error", where=where, message=message, fix=fix)]
 
 
 def check_special_tokens(path: Path, written: Sequence[int], token: str, what: str) -> list[Finding]:

@@ -1,12 +1,13 @@
-"""One row as the trainer sees it, token by token."""
+"""One row as the trainer sees it, token by token, and what of it is asked of the trained model."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from preflight.data.prompt_strategies import Piece, PromptStrategy, Row
-from preflight.data.tokenizer import Token, Tokenizer
+from preflight.data.tokenizer import Tokenizer
 from preflight.findings import to_plain
 
 
@@ -37,17 +38,41 @@ def tokenize_with_loss_mask(row: Row, strategy: PromptStrategy, values: Mapping[
     return [token for piece in strategy.pieces(row, values, tokenizer) for token in _tokens(piece, tokenizer)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What a trained model is asked: the tokens that training showed up to the answer, and the answer as the row writes it."""
+
+    tokens: tuple[int, ...]
+    answer: str
+
+
+def find_prompt(row: Row, strategy: PromptStrategy, values: Mapping[str, Any], tokenizer: Tokenizer) -> Prompt | None:
+    """The prompt of a row, or None for a row that asks nothing. Raises BadRowError.
+
+    A token that holds the end of the question and the beginning of the answer belongs to the answer: the model has to write it.
+    """
+    seen: list[int] = []
+    for piece in strategy.pieces(row, values, tokenizer):
+        if piece.answer is None:
+            seen += [token.id for token in _tokens(piece, tokenizer)]
+            continue
+        start, end = piece.answer
+        (encoded,) = tokenizer.encode([piece.text])
+        before = bisect_right(encoded.offsets, start, key=lambda place: place[1])
+        bos = [tokenizer.bos_id] if piece.bos and tokenizer.bos_id is not None else []
+        tokens = (*seen, *bos, *encoded.ids[:before])
+        return Prompt(tokens=tokens, answer=piece.text[start:end]) if tokens else None
+    return None
+
+
 def _tokens(piece: Piece, tokenizer: Tokenizer) -> list[SeenToken]:
-    """The tokens of a piece. Those that reach into one of its spans have loss."""
-
-    def trained(token: Token) -> bool:
-        if isinstance(piece.trained, bool):
-            return piece.trained
-        return any(token.end > start and token.start < end for start, end in piece.trained)
-
+    """The tokens of a piece."""
+    (encoded,) = tokenizer.encode([piece.text])
     whole = piece.trained is True
+    mask = [whole] * len(encoded.ids) if isinstance(piece.trained, bool) else piece.trained.of(encoded)
+    texts = [piece.text[start:end] for start, end in encoded.offsets]
     bos = [SeenToken(id=tokenizer.bos_id, text=tokenizer.bos, trained=whole)] if piece.bos and tokenizer.bos_id is not None else []
-    found = [SeenToken(id=token.id, text=piece.text[token.start : token.end], trained=trained(token)) for token in tokenizer.encode(piece.text)]
+    found = [SeenToken(id=id, text=text, trained=trained) for id, text, trained in zip(encoded.ids, texts, mask, strict=True)]
     ended = bool(found) and found[-1].id == tokenizer.eos_id
     eos = [SeenToken(id=tokenizer.eos_id, text=tokenizer.eos, trained=whole)] if piece.eos and tokenizer.eos_id is not None and not ended else []
     return [*bos, *found, *eos][: piece.room]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from preflight.data.duplicates import RowDigests
-from preflight.data.lengths import RowLength, measure
-from preflight.data.prompt_strategies import PromptStrategy, Row
+from preflight.data.lengths import RowLength, measure_pieces
+from preflight.data.prompt_strategies import BadRowError, Piece, PromptStrategy, Row
 from preflight.data.rows import SHOWN, read_rows, split
 from preflight.data.sql import Refuse, find_parser
-from preflight.data.tokenizer import Tokenizer, find_tokenizer
+from preflight.data.tokenizer import Tokenizer, find_tokenizer, settings_of
 from preflight.files import Progress
 
 CHUNK_BYTES = 2 << 20  # of a file that are scanned at once: a second of work with a tokenizer
@@ -34,7 +34,8 @@ class Chunk:
     end: int | None = None
     line: int = 0  # lines before it
     share: float = 1.0  # of the rows, chosen by a seed, that are measured and parsed
-    values: Mapping[str, Any] | None = None  # the config whose sequences are measured; None: no row is measured
+    values: Mapping[str, Any] = field(default_factory=dict)  # the config
+    measured: bool = False  # whether its rows' tokens are counted
 
 
 @dataclass(kw_only=True)
@@ -73,7 +74,7 @@ def scan_file(whole: Chunk, tokenizer: Tokenizer | None, base_model: str, progre
         refuse = find_parser()
         scans: Iterator[FileScan] = (scan_chunk(chunk, tokenizer, refuse) for chunk in chunks)
     else:
-        scans = _shared(chunks, base_model if tokenizer else "", workers)
+        scans = _shared(chunks, (base_model if tokenizer else "", settings_of(whole.values)), workers)
     seen = FileScan(digests=RowDigests(path=whole.path))
     for scan in scans:
         seen.extend(scan)
@@ -85,31 +86,23 @@ def scan_chunk(chunk: Chunk, tokenizer: Tokenizer | None, refuse: Refuse | None)
     """What is in one chunk."""
     scan = FileScan(digests=RowDigests(path=chunk.path), end=chunk.end or 0)
     chosen = random.Random(chunk.start)  # noqa: S311
-    batch: list[Row] = []
+    batch: list[list[Piece]] = []
     for row in read_rows(chunk.path, chunk.strategy, chunk.start, chunk.end, chunk.line):
         scan.rows += 1
+        sampled = not row.problem and (chunk.share == 1 or chosen.random() < chunk.share)
+        row, pieces = _looked_at(row, chunk, tokenizer, sampled)
         if row.problem:
             scan.bad += 1
             if len(scan.problems) < SHOWN:
                 scan.problems.append(row)
             continue
-        question, answer = chunk.strategy.question_and_answer(row)
-        scan.digests.add(row.line, question, answer)
-        if tokenizer and chunk.strategy.writes_markup:
-            answer = answer.removesuffix(tokenizer.eos)
-            if tokenizer.bos and row.text.startswith(tokenizer.bos):
-                scan.bos.append(row.line)
-            if tokenizer.eos and (tokenizer.eos in answer or tokenizer.eos in question):
-                scan.eos.append(row.line)
-        if question and len(answer.strip()) < NEAR_EMPTY:
-            scan.near_empty.append(row.line)
-        if chunk.share == 1 or chosen.random() < chunk.share:
-            batch.append(row)
-            if refuse and question:
-                scan.parsed += 1
-                if why := refuse(answer):
-                    scan.not_sql += 1
-                    scan.refused += [(row.line, why)] if len(scan.refused) < SHOWN else []
+        question, answer = _look(scan, row, chunk.strategy, tokenizer)
+        if sampled and refuse and question:
+            scan.parsed += 1
+            if why := refuse(answer):
+                scan.not_sql += 1
+                scan.refused += [(row.line, why)] if len(scan.refused) < SHOWN else []
+        batch += [pieces] if pieces else []
         if len(batch) == BATCH:
             scan.measured += _measured(batch, chunk, tokenizer)
             batch = []
@@ -117,13 +110,41 @@ def scan_chunk(chunk: Chunk, tokenizer: Tokenizer | None, refuse: Refuse | None)
     return scan
 
 
-def _measured(rows: Sequence[Row], chunk: Chunk, tokenizer: Tokenizer | None) -> list[RowLength]:
-    return measure(rows, chunk.strategy, chunk.values, tokenizer) if rows and tokenizer and chunk.values is not None else []
+def _looked_at(row: Row, chunk: Chunk, tokenizer: Tokenizer | None, sampled: bool) -> tuple[Row, list[Piece]]:
+    """The row, with what is wrong with it in the trainer's eyes as well, and its pieces where it is measured."""
+    if row.problem:
+        return row, []
+    try:
+        if sampled and chunk.measured and tokenizer:
+            return row, chunk.strategy.pieces(row, chunk.values, tokenizer)
+        chunk.strategy.check(row, chunk.values, tokenizer)
+    except BadRowError as problem:
+        return Row(line=row.line, problem=str(problem)), []
+    return row, []
 
 
-def _shared(chunks: Iterable[Chunk], base_model: str, workers: int) -> Iterator[FileScan]:
+def _look(scan: FileScan, row: Row, strategy: PromptStrategy, tokenizer: Tokenizer | None) -> tuple[str, str]:
+    """The question and the answer of a row, after a look at both."""
+    question, answer = strategy.question_and_answer(row)
+    scan.digests.add(row.line, question, answer)
+    if tokenizer and strategy.writes_markup:
+        answer = answer.removesuffix(tokenizer.eos)
+        if tokenizer.bos and row.text.startswith(tokenizer.bos):
+            scan.bos.append(row.line)
+        if tokenizer.eos and (tokenizer.eos in answer or tokenizer.eos in question):
+            scan.eos.append(row.line)
+    if question and len(answer.strip()) < NEAR_EMPTY:
+        scan.near_empty.append(row.line)
+    return question, answer
+
+
+def _measured(made: Sequence[list[Piece]], chunk: Chunk, tokenizer: Tokenizer | None) -> list[RowLength]:
+    return measure_pieces(made, chunk.strategy, chunk.values, tokenizer) if made and tokenizer else []
+
+
+def _shared(chunks: Iterable[Chunk], named: tuple[str, Mapping[str, Any]], workers: int) -> Iterator[FileScan]:
     """What is in each chunk, in order, scanned by several processes: new ones, since a fork beside threads may hang."""
-    pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (base_model,))
+    pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, named)
     try:
         yield from pool.map(_work, chunks)
     finally:
@@ -137,9 +158,9 @@ class _Worker:
     refuse: Refuse | None = None
 
 
-def _start(base_model: str) -> None:
+def _start(base_model: str, settings: Mapping[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
-    _Worker.tokenizer, _Worker.refuse = find_tokenizer(base_model) if base_model else None, find_parser()
+    _Worker.tokenizer, _Worker.refuse = find_tokenizer(base_model, settings) if base_model else None, find_parser()
 
 
 def _work(chunk: Chunk) -> FileScan:

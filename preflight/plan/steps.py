@@ -58,7 +58,7 @@ def plan_steps(values: Mapping[str, Any], counted: DatasetLengths) -> Steps | No
         warmup=warmup_steps(values, steps),
         saves=save_steps(values, steps),
         eval_batches=evaluation_batches(values, counted.held_out),
-        exact=not any(lengths.sampled or lengths.unjudged for lengths in train) and (not packed or bool(values.get("curriculum_sampling"))),
+        exact=not any(lengths.sampled for lengths in train) and (not packed or bool(values.get("curriculum_sampling"))),
     )
 
 

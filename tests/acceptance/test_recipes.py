@@ -113,20 +113,14 @@ class QuestionSql(WholeRows):
     def writes_markup(self) -> bool:
         return False
 
-    def unjudged(self, values: Mapping[str, Any]) -> str:
-        return ""
-
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
         return Row(line=line, turns=(("user", text(values, "q")), ("assistant", text(values, "sql"))))
 
     def question_and_answer(self, row: Row) -> tuple[str, str]:
         return question_and_last(row.turns)
 
-    def prompt_and_answer(self, row: Row) -> tuple[str, str]:
-        return f"{row.turns[0][1]}\\n", row.turns[1][1]
-
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
-        return prompt_pieces(*self.prompt_and_answer(row), values, tokenizer)
+        return prompt_pieces(f"{row.turns[0][1]}\\n", row.turns[1][1], values, tokenizer)
 '''
 
 

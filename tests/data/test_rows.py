@@ -98,7 +98,7 @@ def test_a_file_scanned_in_chunks_gives_what_one_scan_gives(tmp_path, monkeypatc
     path = tmp_path / "train.jsonl"
     path.write_bytes("\n".join(lines).encode())
     tokenizer = find_tokenizer(str(CHECKOUT / "sample_data/smoke_base"))
-    whole = Chunk(path=path, strategy=TEXT, values={"sequence_len": 512})
+    whole = Chunk(path=path, strategy=TEXT, values={"sequence_len": 512}, measured=True)
     expected = scan_chunk(whole, tokenizer, find_parser())
     monkeypatch.setattr(scan, "CHUNK_BYTES", 1_000)
     monkeypatch.setattr(scan, "SHARED", shared)

@@ -106,6 +106,28 @@ def main():
         tokens = [[ids, [label != -100 for label in labels]] for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)]
         return {"steps": meta.total_num_steps, "lengths": [len(ids) for ids, _ in tokens], "trained": trained, "tokens": tokens}
 
+    def tokens(path, file):
+        """What Axolotl makes of each row of a file by the first entry of a YAML: [ids, whether each has loss], or why it dies."""
+        from axolotl.cli.config import load_cfg
+        from axolotl.loaders import load_tokenizer
+        from axolotl.prompt_strategies import load
+        from datasets import load_dataset
+
+        try:
+            cfg = load_cfg(path)
+            strategy = load(cfg.datasets[0].type, load_tokenizer(cfg), cfg, cfg.datasets[0])
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        made = []
+        rows = load_dataset("json", data_files=file, split="train")
+        for number in range(len(rows)):
+            try:
+                found = strategy.tokenize_prompt(rows[number : number + 1])  # as `map` gives them: a batch
+                made.append([found["input_ids"][0], [label != -100 for label in found["labels"][0]]])
+            except Exception as error:
+                made.append(f"{type(error).__name__}: {error}")
+        return {"rows": made, "error": ""}
+
     def mistral_lengths(texts):
         """Tokens of each text with Mistral's tokenizer as transformers builds it, with the BOS and EOS that a completion row gets."""
         import shutil
@@ -165,7 +187,7 @@ def main():
             return [plain(item) for item in value]
         return value if isinstance(value, str | int | float | bool | None) else str(value)
 
-    calls = {call.__name__: call for call in (schema, validate, field_errors, steps, mistral_lengths, packed_and_padded)}
+    calls = {call.__name__: call for call in (schema, validate, field_errors, steps, tokens, mistral_lengths, packed_and_padded)}
     for line in sys.stdin:
         question = json.loads(line)
         answer = calls[question.pop("what")](**question)

@@ -2,14 +2,32 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from preflight.data.preview import tokenize_with_loss_mask
 from preflight.data.prompt_strategies import find_strategy
+from preflight.data.rows import read_rows
+from preflight.data.tokenizer import find_tokenizer
 from preflight.machine.run_folder import RunFolder
-from preflight.training.evaluation.answers import Answers, Question, prompts, read_questions
+from preflight.training.evaluation.answers import Answers, Question, read_questions
 from preflight.training.evaluation.result import FILE, as_text, eval_losses, read_result, summarise
 from tests.conftest import CHECKOUT, run
 
 STATE = {"global_step": 30, "log_history": [{"step": 0, "eval_loss": 3.0}, {"step": 10, "loss": 2.0}, {"step": 30, "eval_loss": 1.5}]}
-QUESTIONS = [Question(prompt="[INST] ddl\n\nHow many? [/INST]", answer="SELECT 1;"), Question(prompt="[INST] Which? [/INST]", answer="SELECT 2;")]
+QUESTIONS = [
+    Question(tokens=(1,), answer="SELECT 1;", question="[INST] ddl\n\nHow many? [/INST]"),
+    Question(tokens=(1,), answer="SELECT 2;", question="[INST] Which? [/INST]"),
+]
+TOKENIZER = find_tokenizer(str(CHECKOUT / "sample_data/smoke_base"))
+
+
+def asked(path, entry, values, limit=9, tokenizer=TOKENIZER):
+    """(the prompt as text, the answer) of each question."""
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_file(str(CHECKOUT / "sample_data/smoke_base/tokenizer.json"))
+    questions = read_questions(path, find_strategy(entry), values, limit, tokenizer)
+    return [(backend.decode(question.tokens, skip_special_tokens=False), question.answer) for question in questions]
 
 
 def test_losses_come_from_the_trainers_log():
@@ -23,28 +41,67 @@ def rows(path, *values):
 
 
 def test_questions_are_the_texts_up_to_their_marker(tmp_path):
-    texts = ["[INST] a [/INST] SELECT 1;", "no marker", "[INST] b [/INST] SELECT 2; ", "### Question: c\n### SQL: d"]
-    path = rows(tmp_path / "t.jsonl", *({"text": text} for text in texts))
-    asked = read_questions(path, find_strategy({"type": "completion"}), {}, 3)
-    assert [(question.prompt, question.answer) for question in asked] == [
-        ("[INST] a [/INST]", "SELECT 1;"),
-        ("[INST] b [/INST]", "SELECT 2;"),
-        ("### Question: c\n### SQL:", "d"),
+    texts = [
+        "[INST] a [/INST] SELECT 1;",
+        "no marker",
+        "[INST] b [/INST] SELECT 2; ",
+        "### Question: c\n### SQL: d",
+        "[INST] e [/INST] SELECT 5;</s>",
     ]
-    assert len(read_questions(path, find_strategy({"type": "completion"}), {}, 1)) == 1
+    path = rows(tmp_path / "t.jsonl", *({"text": text} for text in texts))
+    assert asked(path, {"type": "completion"}, {}) == [
+        ("<s>[INST] a [/INST]", "SELECT 1;"),
+        ("<s>[INST] b [/INST]", "SELECT 2;"),
+        ("<s>### Question: c\n### SQL:", "d"),
+        ("<s>[INST] e [/INST]", "SELECT 5;"),  # an EOS that is written out is no part of what can be answered
+    ]
+    assert len(asked(path, {"type": "completion"}, {}, 1)) == 1
     assert QUESTIONS[0].shown == "How many?"
 
 
 def test_conversations_and_instructions_are_asked_as_they_were_trained(tmp_path):
-    turns = [{"role": "user", "content": "ddl\n\nHow many?"}, {"role": "assistant", "content": "SELECT 1;"}]
-    (asked,) = read_questions(
-        rows(tmp_path / "m.jsonl", {"messages": turns}), find_strategy({"type": "chat_template"}), {"chat_template": "mistral_v1"}, 9
-    )
-    assert (asked.prompt, asked.answer, asked.shown) == (" [INST] ddl\n\nHow many? [/INST]", "SELECT 1;", "How many?")
+    turns = [{"role": role, "content": content} for role, content in (("system", "s"), ("user", "ddl\n\nHow many?"), ("assistant", "SELECT 1;"))]
+    more = [*turns, {"role": "user", "content": "And?"}, {"role": "assistant", "content": "SELECT 2;"}, {"role": "user", "content": "Thanks."}]
+    path = rows(tmp_path / "m.jsonl", {"messages": turns}, {"messages": more})
+    first, second = asked(path, {"type": "chat_template"}, {"chat_template": "mistral_v1"})
+    assert first == ("<s> [INST] s\n\nddl\n\nHow many? [/INST] ", "SELECT 1;")  # the space is a token by itself, and the template's
+    assert second == ("<s> [INST] s\n\nddl\n\nHow many? [/INST] SELECT 1;</s> [INST] And? [/INST] ", "SELECT 2;")
+    prompt = "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nddl\n\nHow many?<|im_end|>\n<|im_start|>assistant\n"
+    first, second = asked(path, {"type": "chat_template"}, {"chat_template": "chatml"})
+    assert first == (prompt, "SELECT 1;")
+    assert second == (f"{prompt}SELECT 1;<|im_end|>\n<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\n", "SELECT 2;")
     row = {"instruction": "Which?", "input": "", "output": "SELECT 2;"}
-    (asked,) = read_questions(rows(tmp_path / "i.jsonl", row), find_strategy({"type": "alpaca"}), {}, 9)
-    assert asked.prompt.endswith("### Instruction:\nWhich?\n\n### Response:\n")
-    assert (asked.answer, asked.shown) == ("SELECT 2;", "Which?")
+    ((prompt, answer),) = asked(rows(tmp_path / "i.jsonl", row), {"type": "alpaca"}, {})
+    assert prompt.endswith("### Instruction:\nWhich?\n\n### Response:\n")
+    assert answer == "SELECT 2;"
+
+
+@pytest.mark.parametrize(
+    ("entry", "row"),
+    [
+        ({"type": "completion"}, {"text": "[INST] a [/INST] SELECT 1;</s>"}),
+        ({"type": "completion"}, {"text": "### Question: a\n### SQL: SELECT 1;"}),
+        ({"type": "alpaca"}, {"instruction": "a", "input": "", "output": "SELECT 1;"}),
+        ({"type": "input_output"}, {"segments": [{"label": False, "text": "<s>a "}, {"label": True, "text": "SELECT 1;</s>"}]}),
+        *(
+            (
+                {"type": "chat_template", "chat_template": name},
+                {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "SELECT 1;"}]},
+            )
+            for name in ("chatml", "llama3", "mistral_v1", "mistral_v2v3", "gemma", "phi_3", "qwen3", "metharme", "phi_4")
+        ),
+    ],
+)
+def test_a_prompt_is_the_beginning_of_what_training_showed(tmp_path, entry, row):
+    path, strategy = rows(tmp_path / "r.jsonl", row), find_strategy(entry)
+    (question,) = read_questions(path, strategy, {}, 1, TOKENIZER)
+    (parsed,) = read_rows(path, strategy)
+    seen = tokenize_with_loss_mask(parsed, strategy, {}, TOKENIZER)
+    size = len(question.tokens)
+    assert question.tokens == tuple(token.id for token in seen[:size])
+    assert "".join(token.text for token in seen[size:]).strip().startswith("SELECT 1;")
+    assert question.answer == "SELECT 1;"
+    assert strategy.writes_markup or not any(token.trained for token in seen[:size])
 
 
 def test_figures_count_exact_answers_only(tmp_path):
@@ -64,23 +121,6 @@ def test_a_result_of_another_adapter_is_not_shown(tmp_path):
     assert read_result(RunFolder(folder=tmp_path)) == result
     (adapter / "adapter_model.safetensors").write_bytes(b"y")
     assert read_result(RunFolder(folder=tmp_path)) is None
-
-
-def test_a_conversation_of_another_template_is_asked_as_that_template_writes_it(tmp_path):
-    """An adapter trained with chatml was asked in Mistral's markup (2026-11-25)."""
-    from transformers import AutoTokenizer
-
-    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "How many?"}, {"role": "assistant", "content": "SELECT 1;"}]
-    path = rows(tmp_path / "m.jsonl", {"messages": turns})
-    (asked,) = read_questions(path, find_strategy({"type": "chat_template"}), {"chat_template": "chatml"}, 9)
-    assert asked.turns == (("system", "s"), ("user", "How many?"))
-    chatml = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    tokenizer = AutoTokenizer.from_pretrained(CHECKOUT / "sample_data/smoke_base")
-    tokenizer.chat_template = chatml + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    (prompt,) = prompts([asked], tokenizer)
-    assert prompt == "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nHow many?<|im_end|>\n<|im_start|>assistant\n"
-    (mistral,) = read_questions(path, find_strategy({"type": "chat_template"}), {"chat_template": "mistral_v1"}, 9)
-    assert prompts([mistral], tokenizer) == [mistral.prompt]
 
 
 def test_no_run_yet_says_how_to_make_one(tmp_path):

@@ -61,7 +61,7 @@ class Alpaca(WholeRows):
     def writes_markup(self) -> bool:
         return False
 
-    def unjudged(self, values: Mapping[str, Any]) -> str:
+    def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
         return "the style that conversation names is not reproduced here" if self.conversation else ""
 
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
@@ -71,11 +71,11 @@ class Alpaca(WholeRows):
     def question_and_answer(self, row: Row) -> tuple[str, str]:
         return question_and_last(row.turns)
 
-    def prompt_and_answer(self, row: Row) -> tuple[str, str]:
+    def _prompt_and_answer(self, row: Row) -> tuple[str, str]:
         (_, instruction), (_, more), (_, answer) = row.turns
         before, paired, alone = STYLES[self.style]
         prompt = before.format(paired=PAIRED if more else "") + (paired if more else alone).format(instruction=instruction, input=more)
         return prompt, answer
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
-        return prompt_pieces(*self.prompt_and_answer(row), values, tokenizer)
+        return prompt_pieces(*self._prompt_and_answer(row), values, tokenizer)

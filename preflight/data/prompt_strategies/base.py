@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from preflight.config.values import sequence_len
-from preflight.data.tokenizer import Tokenizer
+from preflight.data.tokenizer import Encoded, Tokenizer
 
 SHORTEST = 2  # Axolotl's min_sample_len
 
@@ -17,20 +17,33 @@ class Row(NamedTuple):  # a million are made, each in a third of the time that a
     turns: tuple[tuple[str, str], ...] = ()  # of all others: (role, content) of each part, in order
     problem: str = ""
     huge: bool = False
+    columns: Mapping[str, Any] = {}  # what a chat template needs of the row; never changed
 
 
 class BadRowError(Exception):
     """What is wrong with a row, in words."""
 
 
+class Mask(Protocol):
+    """Which tokens of a text have loss."""
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end a turn."""
+
+    def of(self, found: Encoded) -> list[bool]:
+        """Whether each token has loss."""
+
+
 class Piece(NamedTuple):
     """A part of a row that is tokenised by itself."""
 
     text: str
-    trained: bool | Sequence[tuple[int, int]]  # all of its tokens have loss, none has, or those that reach into these spans of characters
+    trained: bool | Mask  # all of its tokens have loss, none has, or those that the mask says
     bos: bool = False  # a BOS is put before it
     eos: bool = False  # an EOS is put after it, unless it ends with one
     room: int | None = None  # tokens after which it is cut off
+    answer: tuple[int, int] | None = None  # the characters of the row's last answer, where they are in this piece
 
 
 class PromptStrategy(Protocol):
@@ -54,8 +67,14 @@ class PromptStrategy(Protocol):
     def writes_markup(self) -> bool:
         """Whether a row holds its own markup, so that BOS and EOS may be written in it."""
 
-    def unjudged(self, values: Mapping[str, Any]) -> str:
+    def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
         """Why the tokens that the pinned Axolotl makes of a row are not known exactly, or ''. `values` are the whole config's."""
+
+    def refusal(self, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> str:
+        """Why the pinned Axolotl stops before it reads a row, or ''."""
+
+    def check(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
+        """Raises BadRowError for a row at which the pinned Axolotl stops, as far as that can be told without tokens."""
 
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
         """The row of a line's columns. Raises BadRowError."""
@@ -63,11 +82,9 @@ class PromptStrategy(Protocol):
     def question_and_answer(self, row: Row) -> tuple[str, str]:
         """All up to the last answer, and that answer, without markup that the strategy adds. A text that asks nothing is all answer."""
 
-    def prompt_and_answer(self, row: Row) -> tuple[str, str]:
-        """What the trainer sees up to the last answer, without BOS, and that answer. A text that asks nothing has an empty prompt."""
-
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
-        """The row as the pinned Axolotl tokenises it: its lengths and what is shown of it both come from this."""
+        """The row as the pinned Axolotl tokenises it: its lengths, what is shown of it and what the evaluation asks all come from this.
+        Raises BadRowError."""
 
     def fit(self, length: int, values: Mapping[str, Any]) -> tuple[int, ...]:
         """The lengths of the sequences that training makes of so many tokens; none if the row is dropped."""
@@ -86,7 +103,20 @@ def excess_strategy(values: Mapping[str, Any]) -> str:
     return str(values.get("excess_length_strategy") or "drop").lower()
 
 
-class WholeRows:
+class Reproduced:
+    """What the strategies share whose tokens are known without a template, and which take every row that `parse` takes."""
+
+    def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
+        return ""
+
+    def refusal(self, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> str:
+        return ""
+
+    def check(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
+        """Nothing more is known of a row than `parse` says."""
+
+
+class WholeRows(Reproduced):
     """What the strategies share whose rows are never split: too long a row is dropped, or truncated where the config says so."""
 
     def fit(self, length: int, values: Mapping[str, Any]) -> tuple[int, ...]:
@@ -111,7 +141,7 @@ def prompt_pieces(prompt: str, answer: str, values: Mapping[str, Any], tokenizer
     limit = sequence_len(values)
     return [
         Piece(prompt, bool(values.get("train_on_inputs")), bos=tokenizer.adds_bos, room=limit),
-        Piece(answer, True, eos=True, room=limit - tokenizer.adds_bos),
+        Piece(answer, True, eos=True, room=limit - tokenizer.adds_bos, answer=(0, len(answer))),
     ]
 
 
@@ -130,12 +160,18 @@ def text(values: Mapping[str, Any], name: str) -> str:
         raise BadRowError(f"{name} is {kind_of(found)}, not text")
     if not found or found.isspace():
         raise BadRowError(f"{name} is empty")
-    if not found.isascii():
-        try:
-            found.encode("utf-8")
-        except UnicodeEncodeError:
-            raise BadRowError(f"{name} holds half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+    check_characters(name, found)
     return found
+
+
+def check_characters(name: str, found: str) -> None:
+    """Raises BadRowError for a text that can't be UTF-8."""
+    if found.isascii():
+        return
+    try:
+        found.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadRowError(f"{name} holds half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
 
 
 def optional_text(values: Mapping[str, Any], name: str) -> str:

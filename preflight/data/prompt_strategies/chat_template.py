@@ -1,6 +1,7 @@
-"""`type: chat_template`: a conversation, with loss on the assistant's turns. Mistral's first template is reproduced, no other."""
+"""`type: chat_template`: a conversation, written by a chat template, with loss on the turns that the entry names."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -10,131 +11,132 @@ from preflight.data.prompt_strategies.base import (
     Piece,
     Row,
     WholeRows,
-    column,
+    check_characters,
     first_part,
     kind_of,
     object_schema,
-    question_and_last,
-    text,
 )
+from preflight.data.prompt_strategies.conversation import SYSTEM, TOOLS, Fields, joined_parts, read_fields, read_messages
+from preflight.data.prompt_strategies.masks import LossRules, read_rules
+from preflight.data.prompt_strategies.templates import BadTemplateError, UnknownTemplateError, find_template
+from preflight.data.prompt_strategies.writer import Writer, find_writer
 from preflight.data.tokenizer import Tokenizer
 
-# names of the roles in a conversation, as Axolotl maps them (prompt_strategies/chat_template.py)
-ROLES = {"human": "user", "gpt": "assistant"} | {role: role for role in ("system", "user", "assistant", "tool")}
-REPRODUCED = "mistral_v1"
-# of an entry or the config: what the reproduced rendering and its loss mask hold for; anything else is not judged
-ONLY_WITH: Mapping[str, tuple[Any, ...]] = {
-    "roles_to_train": (None, ["assistant"]),
-    "train_on_eos": (None, "turn"),
-    "train_on_eot": (None, "turn"),
-    "eot_tokens": (None, []),
-    "train_on_inputs": (None, False),
-    "message_field_training": (None,),
-    "message_field_training_detail": (None,),
-    "split_thinking": (None, False),
-    "drop_system_message": (None, False),
-    "roles": (None,),
-}
+PARTS = {"type": "array", "contains": {"anyOf": [object_schema({name: TEXT_SCHEMA}) for name in ("text", "content", "value")]}}
+CONTENT = {"anyOf": [TEXT_SCHEMA, PARTS]}
+# of a config: the tokens come from another program than a tokenizer.json, or from pictures
+ELSEWHERE = ("tokenizer_use_mistral_common", "processor_type")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTemplate(WholeRows):
-    """The list of messages under `messages`, each with a role and a content."""
+    """The list of messages of a row, each with a role and a content, as an entry of `datasets` sets it up."""
 
-    messages: str
-    role: str = "role"
-    content: str = "content"
-    own_template: str = ""  # that the entry names; else the config's counts
-    differs: str = ""  # the first setting of the entry that the reproduced loss mask does not hold for
+    fields: Fields
+    rules: LossRules
+    own: tuple[tuple[str, Any], ...] = ()  # the entry's own template; else the config's counts
     typical: ClassVar[Mapping[str, Any] | None] = {"type": "chat_template"}
 
     @classmethod
     def accept(cls, entry: Mapping[str, Any]) -> Self | None:
         if first_part(entry) != "chat_template":
             return None
-        names = entry.get("message_property_mappings")
-        names = names if isinstance(names, Mapping) else {}
-        role, content = (str(names.get(name) or entry.get(f"message_field_{name}") or name) for name in ("role", "content"))
+        fields = read_fields(entry)
         return cls(
-            messages=str(entry.get("field_messages") or "messages"),
-            role=role,
-            content=content,
-            own_template=str(entry.get("chat_template") or ""),
-            differs=_differing(entry),
+            fields=fields,
+            rules=read_rules(entry, fields),
+            own=tuple((key, str(entry[key])) for key in ("chat_template", "chat_template_jinja") if entry.get(key)),
         )
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (self.messages,)
+        return (self.fields.messages,)
 
     @property
     def schema(self) -> Mapping[str, Any]:
-        turn = object_schema({self.role: {"enum": list(ROLES)}, self.content: TEXT_SCHEMA})
-        answers = {"contains": {"properties": {self.role: {"enum": ["assistant", "gpt"]}}}}
-        return object_schema({self.messages: {"type": "array", "minItems": 1, "items": turn} | answers})
+        role, content = self.fields.name("role"), self.fields.name("content")
+        answers = [source for source, target in self.fields.roles if target == "assistant"]
+        spoken = {"if": {"properties": {role: {"enum": self._spoken}}}, "then": object_schema({content: CONTENT})}
+        calls = {"required": ["tool_calls"], "properties": {"tool_calls": {"type": "array", "minItems": 1}}}
+        turn = object_schema({role: {"type": "string", "minLength": 1}}) | {"anyOf": [spoken, calls]}
+        turns = {"type": "array", "minItems": 1, "items": turn, "contains": {"properties": {role: {"enum": answers}}}}
+        return object_schema({self.fields.messages: turns})
+
+    @property
+    def _spoken(self) -> list[str]:
+        """The row's names of the roles whose turns say something."""
+        return [source for source, target in self.fields.roles if target in ("user", "assistant")]
 
     @property
     def writes_markup(self) -> bool:
         return False
 
-    def unjudged(self, values: Mapping[str, Any]) -> str:
-        template = self.own_template or str(values.get("chat_template") or "tokenizer_default")
-        if template != REPRODUCED:
-            return f"chat_template {template} is not reproduced here, only {REPRODUCED} is"
-        differs = self.differs or _differing(values)
-        return f"the loss mask of {differs} is not reproduced here" if differs else ""
+    def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
+        if elsewhere := next((key for key in ELSEWHERE if values.get(key)), ""):
+            return f"{elsewhere} is set: another program than the chat template writes the conversation"
+        try:
+            find_template(dict(self.own), values, tokenizer)
+        except UnknownTemplateError as error:
+            return str(error)
+        except BadTemplateError:
+            return ""  # `refusal` says so
+        return ""
+
+    def refusal(self, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> str:
+        try:
+            return self._writer(values, tokenizer).refusal
+        except UnknownTemplateError:
+            return ""
+        except BadTemplateError as error:
+            return str(error)
 
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
-        """An optional system turn, then user and assistant by turns."""
-        turns = column(values, self.messages)
-        if not isinstance(turns, list):
-            raise BadRowError(f"{self.messages} is {kind_of(turns)}, not a list of messages")
-        if not turns:
-            raise BadRowError(f"{self.messages} is empty")
-        read: list[tuple[str, str]] = []
-        for number, turn in enumerate(turns):
-            read.append(self._turn(f"{self.messages}[{number}]", turn, read[-1][0] if read else "the beginning"))
-        if not any(role == "assistant" for role, _ in read):
-            raise BadRowError(f"{self.messages} has no assistant turn: there is no answer to learn")
-        return Row(line=line, turns=tuple(read))
+        fields = self.fields
+        messages = read_messages(values, fields.messages)
+        turns = tuple(self._spoken_turn(f"{fields.messages}[{number}]", message) for number, message in enumerate(messages))
+        flagged = any(message.get(key) for message in messages for key in (fields.training, fields.detail) if key)
+        if not flagged and not any(role == "assistant" for role, _ in turns):
+            said = ", ".join(dict.fromkeys(role for role, _ in turns))
+            raise BadRowError(f"{fields.messages} has no assistant turn: there is no answer to learn. Its roles are {said}")
+        kept = {name: values[name] for name in (fields.messages, SYSTEM, TOOLS) if name in values}
+        return Row(line=line, turns=turns, columns=kept)
 
-    def _turn(self, name: str, turn: Any, before: str) -> tuple[str, str]:
-        if not isinstance(turn, dict):
-            raise BadRowError(f"{name} is {kind_of(turn)}, not an object with {self.role} and {self.content}")
-        role = ROLES.get(str(turn.get(self.role)))
-        if role is None:
-            raise BadRowError(f"{name}.{self.role} is {turn.get(self.role)!r}, not one of system, user, assistant")
-        try:
-            content = text(turn, self.content)
-        except BadRowError as problem:
-            raise BadRowError(f"{name}: {problem}") from None
-        if role == "system" and before != "the beginning":
-            raise BadRowError(f"{name} is a system turn after {before}; only the first can be one")
-        if role == before or (role == "assistant" and before in ("system", "the beginning")):
-            raise BadRowError(f"{name} is a turn of the {role} after {before}: user and assistant must take turns")
-        return role, content
+    def _spoken_turn(self, name: str, message: Mapping[str, Any]) -> tuple[str, str]:
+        """(role, content) of a message, the content as text."""
+        role, content = (message.get(self.fields.name(part)) for part in ("role", "content"))
+        if not isinstance(role, str) or not role:
+            raise BadRowError(f"{name}.{self.fields.name('role')} is {kind_of(role) if role != '' else 'empty'}, not the name of a role")
+        role = str(self.fields.role(role))
+        said, _ = joined_parts(content)
+        calls = message.get("tool_calls")
+        if isinstance(calls, list) and calls:
+            return role, said if isinstance(said, str) and said.strip() else json.dumps(calls)
+        if not isinstance(said, str) and said is not None:
+            raise BadRowError(f"{name}: {self.fields.name('content')} is {kind_of(said)}, not text")
+        if role in ("user", "assistant") and not (said or "").strip():
+            what = "is empty" if self.fields.name("content") in message and content is not None else "is missing"
+            raise BadRowError(f"{name}: {self.fields.name('content')} {what}")
+        check_characters(name, said or "")
+        return role, said or ""
+
+    def _last_answer(self, row: Row) -> int:
+        return max((place for place, (role, _) in enumerate(row.turns) if role == "assistant"), default=len(row.turns) - 1)
 
     def question_and_answer(self, row: Row) -> tuple[str, str]:
-        return question_and_last(row.turns)
+        last = self._last_answer(row)
+        return "\n".join(content for _, content in row.turns[:last]), row.turns[last][1]
 
-    def prompt_and_answer(self, row: Row) -> tuple[str, str]:
-        return rendered(row.turns[:-1]), row.turns[-1][1]
+    def check(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
+        try:
+            writer = self._writer(values, tokenizer)
+        except (UnknownTemplateError, BadTemplateError):
+            return
+        writer.write(row)
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
-        written, answers = "", list[tuple[int, int]]()
-        for role, content in row.turns:
-            turn = rendered([(role, content)], tokenizer.eos)
-            if role == "assistant":
-                answers.append((len(written) + 1, len(written) + len(turn)))  # after the space, up to and with the EOS
-            written += turn
-        return [Piece(written, answers, bos=tokenizer.bos_id is not None)]
+        """One piece, the whole conversation with its special tokens written out. Raises BadRowError, UnknownTemplateError, BadTemplateError."""
+        return [self._writer(values, tokenizer).piece(row, self._last_answer(row))]
 
-
-def rendered(turns: Iterable[tuple[str, str]], eos: str = "") -> str:
-    """The conversation in Mistral's own markup (Axolotl's mistral_v1), without BOS."""
-    return "".join(f" {content}{eos}" if role == "assistant" else f" [INST] {content} [/INST]" for role, content in turns)
-
-
-def _differing(values: Mapping[str, Any]) -> str:
-    """The first setting among the values that the reproduced loss mask does not hold for, as `key: value`, or ''."""
-    return next((f"{key}: {values[key]}" for key, allowed in ONLY_WITH.items() if values.get(key) not in allowed), "")
+    def _writer(self, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> Writer:
+        """Raises UnknownTemplateError, BadTemplateError."""
+        return find_writer(find_template(dict(self.own), values, tokenizer), self.fields, self.rules, values, tokenizer)

@@ -5,16 +5,26 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from preflight.config.values import sequence_len
-from preflight.data.prompt_strategies.base import SHORTEST, TEXT_SCHEMA, Piece, Row, first_part, object_schema, text
+from preflight.data.prompt_strategies.base import SHORTEST, TEXT_SCHEMA, Piece, Reproduced, Row, first_part, object_schema, text
 from preflight.data.tokenizer import Tokenizer
 
 LONGEST = 64  # Axolotl cuts a row at this many sequences (prompt_strategies/completion.py)
 # what ends the question: the markups of Mistral, Alpaca, ChatML and Zephyr, and the usual ones for SQL
 MARKERS = ("[/INST]", "### Response:", "<|im_start|>assistant", "<|assistant|>", "### SQL:", "### Answer:")
+# what ends an answer: the tokens that end a text or a turn of the usual models
+ENDS = ("</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<end_of_turn>", "<eos>")
+
+
+def without_end(answer: str) -> str:
+    """An answer without the end tokens that its row writes out."""
+    bare = answer.rstrip()
+    while end := next((end for end in ENDS if bare.endswith(end)), ""):
+        answer = bare = bare.removesuffix(end).rstrip()
+    return answer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Completion:
+class Completion(Reproduced):
     """The text under `field`."""
 
     field: str
@@ -36,9 +46,6 @@ class Completion:
     def writes_markup(self) -> bool:
         return True
 
-    def unjudged(self, values: Mapping[str, Any]) -> str:
-        return ""
-
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
         return Row(line=line, text=text(values, self.field))
 
@@ -49,11 +56,10 @@ class Completion:
                 return question + found, answer
         return "", row.text
 
-    def prompt_and_answer(self, row: Row) -> tuple[str, str]:
-        return self.question_and_answer(row)
-
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
-        return [Piece(row.text, True, bos=tokenizer.adds_bos, eos=True, room=LONGEST * sequence_len(values))]
+        question, _ = self.question_and_answer(row)
+        answer = (len(question), len(row.text)) if question else None
+        return [Piece(row.text, True, bos=tokenizer.adds_bos, eos=True, room=LONGEST * sequence_len(values), answer=answer)]
 
     def fit(self, length: int, values: Mapping[str, Any]) -> tuple[int, ...]:
         limit = sequence_len(values)

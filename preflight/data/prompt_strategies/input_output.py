@@ -34,9 +34,6 @@ class InputOutput(WholeRows):
     def writes_markup(self) -> bool:
         return False  # special tokens belong into the segments: Axolotl adds none
 
-    def unjudged(self, values: Mapping[str, Any]) -> str:
-        return ""
-
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
         segments = column(values, "segments")
         if not isinstance(segments, list):
@@ -60,12 +57,17 @@ class InputOutput(WholeRows):
 
     def question_and_answer(self, row: Row) -> tuple[str, str]:
         """The last segment with loss is the answer."""
-        last = max(number for number, (kind, content) in enumerate(row.turns) if kind == TRAINED and content.strip())
+        last = _last_answer(row)
         return "".join(content for _, content in row.turns[:last]), row.turns[last][1]
-
-    def prompt_and_answer(self, row: Row) -> tuple[str, str]:
-        return self.question_and_answer(row)
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
         everything = bool(values.get("train_on_inputs"))
-        return [Piece(content, everything or kind == TRAINED) for kind, content in row.turns]
+        last = _last_answer(row)
+        return [
+            Piece(content, everything or kind == TRAINED, answer=(0, len(content)) if number == last else None)
+            for number, (kind, content) in enumerate(row.turns)
+        ]
+
+
+def _last_answer(row: Row) -> int:
+    return max(number for number, (kind, content) in enumerate(row.turns) if kind == TRAINED and content.strip())

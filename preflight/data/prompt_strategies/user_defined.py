@@ -57,7 +57,7 @@ class UserDefined(WholeRows):
     def writes_markup(self) -> bool:
         return False
 
-    def unjudged(self, values: Mapping[str, Any]) -> str:
+    def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
         try:
             self._prompt("", "x", "x")
             self._prompt("x", "x", "")
@@ -74,10 +74,6 @@ class UserDefined(WholeRows):
     def question_and_answer(self, row: Row) -> tuple[str, str]:
         return question_and_last(row.turns)
 
-    def prompt_and_answer(self, row: Row) -> tuple[str, str]:
-        (_, system), (_, instruction), (_, more), (_, answer) = row.turns
-        return self._prompt(system, instruction, more), answer
-
     def _prompt(self, system: str, instruction: str, more: str) -> str:
         before = self.system_format.format(system=system) if system and self.system_format else ""
         if more:
@@ -85,4 +81,5 @@ class UserDefined(WholeRows):
         return before + self.no_input_format.format(instruction=instruction)
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
-        return prompt_pieces(*self.prompt_and_answer(row), values, tokenizer)
+        (_, system), (_, instruction), (_, more), (_, answer) = row.turns
+        return prompt_pieces(self._prompt(system, instruction, more), answer, values, tokenizer)

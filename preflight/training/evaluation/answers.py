@@ -1,30 +1,33 @@
 """Ask a trained adapter, and its base with the adapter switched off, the questions of the test rows."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.data.prompt_strategies import PromptStrategy
-from preflight.data.prompt_strategies.completion import MARKERS
+from preflight.data.preview import Prompt, find_prompt
+from preflight.data.prompt_strategies import BadRowError, PromptStrategy
+from preflight.data.prompt_strategies.completion import MARKERS, without_end
 from preflight.data.rows import read_rows
+from preflight.data.tokenizer import Tokenizer, find_tokenizer
 
 BATCH = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One test row: everything up to the answer, and the answer."""
+    """One test row: the tokens that training showed up to the answer, the answer, and what is asked, for people."""
 
-    prompt: str
+    tokens: tuple[int, ...]
     answer: str
-    turns: tuple[tuple[str, str], ...] = ()  # (role, content), where the prompt is the template's own that the adapter was trained with
+    question: str
 
     @property
     def shown(self) -> str:
-        """The last line of the prompt that is not markup, which is the question."""
-        bare = self.prompt
+        """The last line of the question that is not markup."""
+        bare = self.question
         for markup in (*MARKERS, "[INST]"):
             bare = bare.replace(markup, "")
         return bare.strip().rpartition("\n")[2].strip()
@@ -48,26 +51,28 @@ class Answers:
         return next((i for i, question in enumerate(self.questions) if self.adapter[i] == question.answer), 0)
 
 
-def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, Any], limit: int) -> list[Question]:
-    """The first `limit` good rows that ask something. Raises OSError."""
-    own = bool(strategy.unjudged(config))  # the template of a conversation that is not reproduced here: the tokenizer writes it
+def trained_tokenizer(config: Mapping[str, Any], adapter: Path) -> Tokenizer | None:
+    """The tokenizer that the run trained with, which lies beside its adapter, or else the base model's."""
+    return find_tokenizer(str(adapter.absolute())) or find_tokenizer(str(config.get("base_model") or ""), config)
+
+
+def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, Any], limit: int, tokenizer: Tokenizer) -> list[Question]:
+    """The first `limit` good rows that ask something, as training showed such rows. Raises OSError."""
+    if strategy.refusal(config, tokenizer) or strategy.unjudged(config, tokenizer):
+        return []
     rows = (row for row in read_rows(path, strategy) if not row.problem)
-    asked = ((*strategy.prompt_and_answer(row), row.turns[:-1] if own else ()) for row in rows)
-    questions = (Question(prompt=prompt, answer=answer.strip(), turns=turns) for prompt, answer, turns in asked if prompt)
-    return list(itertools.islice(questions, limit))
+
+    def prompts() -> Iterator[Question]:
+        for row in rows:
+            with contextlib.suppress(BadRowError):
+                if prompt := find_prompt(row, strategy, config, tokenizer):
+                    yield _question(prompt, strategy.question_and_answer(row)[0])
+
+    return list(itertools.islice(prompts(), limit))
 
 
-def prompts(questions: Sequence[Question], tokenizer: Any) -> list[str]:
-    """What is asked, without BOS, which the tokenizer adds."""
-
-    def prompt(question: Question) -> str:
-        if not question.turns or not tokenizer.chat_template:
-            return question.prompt
-        turns = [{"role": role, "content": content} for role, content in question.turns]
-        rendered: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return rendered.removeprefix(tokenizer.bos_token or "")
-
-    return [prompt(question) for question in questions]
+def _question(prompt: Prompt, question: str) -> Question:
+    return Question(tokens=prompt.tokens, answer=without_end(prompt.answer).strip(), question=question)
 
 
 def ask(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question], progress: Callable[[int, int], None]) -> Answers:
@@ -100,19 +105,18 @@ def ask(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question],
     model = PeftModel.from_pretrained(model, adapter).eval()
     longest = max(len(ids) for ids in tokenizer([question.answer for question in questions])["input_ids"])
 
-    asked = prompts(questions, tokenizer)
-    order = sorted(range(len(questions)), key=lambda i: len(asked[i]))
+    order = sorted(range(len(questions)), key=lambda i: len(questions[i].tokens))
     batches = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
 
     def answer_all(done: int) -> list[str]:
         answers = [""] * len(questions)
         for batch in batches:
-            tokens = tokenizer([asked[i] for i in batch], return_tensors="pt", padding=True).to(model.device)
+            tokens = tokenizer.pad({"input_ids": [list(questions[i].tokens) for i in batch]}, return_tensors="pt").to(model.device)
             with torch.inference_mode():
                 output = model.generate(**tokens, max_new_tokens=longest + 1, do_sample=False, pad_token_id=tokenizer.pad_token_id)
             texts = tokenizer.batch_decode(output[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
             for i, text in zip(batch, texts, strict=True):
-                answers[i] = text.strip()
+                answers[i] = without_end(text).strip()
             done += len(batch)
             progress(done, 2 * len(questions))
         return answers
