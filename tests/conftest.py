@@ -176,12 +176,12 @@ def smoke(tmp_path_factory):
     with log.open("w") as file:
         split = ["bash", "-c", f"{command[-1]} ARGS='--set micro_batch_size=1 --set gradient_accumulation_steps=2'"]
         process = subprocess.Popen(split, cwd=checkout, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        while not (outputs / "checkpoint-100/trainer_state.json").exists():
+        while not (outputs / "checkpoint-100/manifest.json").exists():
             assert process.poll() is None, log.read_text()[-3000:]
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    killed_at = max(int(path.name.rpartition("-")[2]) for path in outputs.glob("checkpoint-*"))
+    killed_at = max(int(path.name.rpartition("-")[2]) for path in outputs.glob("checkpoint-*") if (path / "manifest.json").exists())
     resumed = run(*command, cwd=checkout, env=env)
     again = run(*command, cwd=checkout, env=env)
     return SmokeRun(checkout, log.read_text(), killed_at, resumed, again)

@@ -9,7 +9,7 @@ from preflight.checkpoints.copies import FINAL
 from preflight.checkpoints.drive import check_drive, unreachable
 from preflight.checkpoints.manifest import Manifest
 from preflight.checkpoints.mirror import MirrorSettings
-from preflight.checkpoints.verify import Checkpoint, inspect_mirrored, latest_complete
+from preflight.checkpoints.verify import Checkpoint, content_problem, inspect_mirrored, latest_complete
 from preflight.files import Progress, exclusive_lock, quoted, require_mount
 from preflight.findings import Finding
 from preflight.machine.platforms.base import Platform
@@ -80,8 +80,9 @@ def restore(
     to, fetched, findings = Path(settings.to), list[Checkpoint](), list[Finding]()
     latest = latest_complete(here)
     try:
-        fetched += _fetch_newer(run, to, latest.step if latest else -1, mirrored, findings, progress)
-        latest = fetched[-1] if fetched else latest
+        vouched = latest.step if latest and latest.described else -1  # one without a manifest is the last resort: Drive's are before it
+        fetched += _fetch_newer(run, to, vouched, mirrored, findings, progress)
+        latest = latest_complete(fetched) or latest
         fetched += _fetch_best(run, to, latest, mirrored, progress)
         final = manifest.read(to)
         if final and latest and final.step == latest.step and manifest.read(run.outputs) is None:
@@ -101,7 +102,9 @@ def restore(
 def _fetch_newer(
     run: RunFolder, to: Path, step: int, mirrored: Sequence[Checkpoint], findings: list[Finding], progress: Progress
 ) -> list[Checkpoint]:
-    """The newest one after `step` that arrives as its manifest says; none if there is none. Raises OSError."""
+    """The newest one after `step` that arrives as its manifest says, after those that did and are no use; none if there is none.
+    Raises OSError."""
+    fetched = list[Checkpoint]()
     for one in mirrored:
         if one.problem or one.step <= step:
             continue
@@ -113,9 +116,12 @@ def _fetch_newer(
                 Finding(code="checkpoint.corrupt", level="warning", where=str(one.path), message=message, fix=f"rm -r {quoted(one.path)}")
             )
             continue
-        findings.append(_restored(one.path, f"step {one.step} of {one.max_steps}"))
-        return [replace(one, path=run.outputs / one.path.name)]
-    return []
+        local = run.outputs / one.path.name
+        fetched.append(replace(one, path=local, problem=content_problem(local)))
+        if not fetched[-1].problem:
+            findings.append(_restored(one.path, f"step {one.step} of {one.max_steps}"))
+            break
+    return fetched
 
 
 def _fetch_best(run: RunFolder, to: Path, latest: Checkpoint | None, mirrored: Sequence[Checkpoint], progress: Progress) -> list[Checkpoint]:

@@ -8,30 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from preflight.checkpoints import copies, manifest
+from preflight.checkpoints.pickles import read_pickle_problem
+from preflight.checkpoints.weights import read_weights_problem
 from preflight.files import quoted
 from preflight.findings import Finding
 
+PICKLES = ("optimizer", "scheduler", "scaler", "rng_state")  # what the trainer of transformers reads with torch.load when it resumes
 # what the trainer of transformers 5.16 writes for a LoRA run (seen by running it)
 REQUIRED = ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One `checkpoint-N` folder; complete if `problem` is empty."""
+    """One `checkpoint-N` folder; complete if `problem` is empty, and `described` if a manifest says what belongs to it."""
 
     path: Path
     step: int
     max_steps: int = 0
     problem: str = ""
+    described: bool = True
     experiment: Mapping[str, Any] | None = None  # of the run that wrote it, where its manifest says so
 
 
 def inspect_checkpoints(outputs: Path) -> tuple[Checkpoint, ...]:
     """Every checkpoint below `outputs`, newest first, without unpickling anything. Bytes are read of the newest ones, up to the
-    first that is complete; of older ones only the sizes are compared."""
+    first that is complete by its manifest; of older ones only the sizes are compared."""
     found = list[Checkpoint]()
     for path in copies.checkpoints_in(outputs):
-        found.append(_inspect(path, hashes=not latest_complete(found)))
+        found.append(_inspect(path, hashes=not any(one.described and not one.problem for one in found)))
     return tuple(found)
 
 
@@ -41,7 +45,9 @@ def inspect_mirrored(folder: Path) -> tuple[Checkpoint, ...]:
 
 
 def latest_complete(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
-    return next((checkpoint for checkpoint in checkpoints if not checkpoint.problem), None)
+    """The newest one that is complete by its manifest; as a last resort one without, of which nothing says what it should hold."""
+    complete = [checkpoint for checkpoint in checkpoints if not checkpoint.problem]
+    return next((checkpoint for checkpoint in complete if checkpoint.described), complete[0] if complete else None)
 
 
 def is_finished(outputs: Path) -> bool:
@@ -51,16 +57,30 @@ def is_finished(outputs: Path) -> bool:
     """
     try:
         held = manifest.read(outputs)
-        return bool(held and held.step >= held.max_steps > 0 and not manifest.difference(outputs, held, hashes=True))
+        whole = held and held.step >= held.max_steps > 0 and not manifest.difference(outputs, held, hashes=True)
+        return bool(whole) and not content_problem(outputs)
     except OSError:
         return False
 
 
 def check_checkpoints(checkpoints: Sequence[Checkpoint]) -> list[Finding]:
-    """A warning for each checkpoint that is passed over, with the one used in its place."""
+    """A warning for each checkpoint that is passed over, with the one used in its place, and for one that is used as a last resort."""
     used = latest_complete(checkpoints)
     instead = f"resuming from {used.path.name}" if used else "the run starts from the beginning"
-    return [
+    passed = [checkpoint for checkpoint in checkpoints if not checkpoint.described and not checkpoint.problem]
+    undescribed = [
+        Finding(
+            code="checkpoint.undescribed",
+            level="warning",
+            where=str(checkpoint.path),
+            message=f"{checkpoint.path.name} has no manifest: its save was cut off, or another program wrote it, and nothing says that its bytes are right; "
+            + ("it is resumed from all the same, as the last resort" if checkpoint is used else instead),
+            fix=f"no action needed; to do without it: rm -r {quoted(checkpoint.path)}",
+        )
+        for checkpoint in passed
+        if used is None or checkpoint.step >= used.step
+    ]
+    return undescribed + [
         Finding(
             code="checkpoint.corrupt",
             level="warning",
@@ -142,11 +162,24 @@ def _inspect(path: Path, *, hashes: bool) -> Checkpoint:
         held = manifest.read(path)
         problem = f"trainer_state.json is of step {state_step}" if state_step != step else ""
         problem = problem or (manifest.difference(path, held, hashes=hashes) if held else _structural_problem(path))
+        problem = problem or (content_problem(path) if hashes else "")
     except FileNotFoundError as error:
         return Checkpoint(path=path, step=step, problem=f"{Path(str(error.filename)).name} is missing")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Checkpoint(path=path, step=step, problem=f"trainer_state.json can't be read: {error}")
-    return Checkpoint(path=path, step=step, max_steps=max_steps, problem=problem, experiment=held.experiment if held else None)
+    experiment = held.experiment if held else None
+    return Checkpoint(path=path, step=step, max_steps=max_steps, problem=problem, described=held is not None, experiment=experiment)
+
+
+def content_problem(folder: Path) -> str:
+    """What is wrong inside the files of a checkpoint, whatever its manifest says: a pickle that torch refuses, weights that are none.
+    Raises OSError."""
+    for path in filter(Path.is_file, sorted(folder.iterdir())):
+        if path.name.startswith(PICKLES) and path.suffix in (".pt", ".pth", ".bin") and (problem := read_pickle_problem(path)):
+            return f"{path.name}: {problem}"
+        if path.suffix == ".safetensors" and (problem := read_weights_problem(path)):
+            return f"{path.name}: {problem}"
+    return ""
 
 
 def _inspect_mirrored(path: Path) -> Checkpoint:
@@ -173,19 +206,8 @@ def _structural_problem(path: Path) -> str:
                     return f"{name} is damaged at {broken}"
         except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
             return f"{name} is not a complete archive: {error}"
-    return _safetensors_problem(path / "adapter_model.safetensors")
+    return ""
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _safetensors_problem(path: Path) -> str:
-    """What is wrong with the file's header or length; no tensor is read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy"):
-            return ""
-    except (SafetensorError, OSError) as error:
-        return f"{path.name} is damaged: {error}"

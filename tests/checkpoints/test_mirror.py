@@ -20,6 +20,7 @@ from preflight.checkpoints.verify import inspect_checkpoints, inspect_mirrored, 
 from preflight.files import exclusive_lock
 from tests.conftest import CHECKOUT, in_small_disk, tree
 from tests.support.killing import killed_at
+from tests.support.torch_files import write_torch_file
 
 EXPERIMENT = {"lora_r": 16}
 
@@ -29,8 +30,9 @@ def checkpoint(outputs, step, last=400, best=0, size=4):
     folder = outputs / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     save_file({"lora_A": numpy.full((size, 8), step, "float32")}, folder / "adapter_model.safetensors")
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "adapter_config.json"):
-        (folder / name).write_text(f"{name} of step {step}")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        write_torch_file(folder / name, f"{name} of step {step}")
+    (folder / "adapter_config.json").write_text(f"of step {step}")
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": last}))
     manifest.write(folder, manifest.describe(folder, subfolders=True, step=step, max_steps=last, best_step=best, experiment=EXPERIMENT))
     return folder
@@ -103,7 +105,7 @@ def test_a_checkpoint_that_was_trained_again_replaces_the_earlier_one(tmp_path):
 def test_a_checkpoint_that_has_changed_since_it_was_saved_is_not_copied(tmp_path):
     outputs, to = tmp_path / "outputs", tmp_path / "to"
     checkpoint(outputs, 50)
-    harmed = checkpoint(outputs, 100) / "optimizer.pt"
+    harmed = checkpoint(outputs, 100) / "adapter_config.json"
     harmed.write_text(harmed.read_text().replace("step", "stop"))
     assert mirror.mirror(outputs, MirrorSettings(to=str(to), experiment=EXPERIMENT)) == ["checkpoint-50"]
     assert names(to) == ["checkpoint-50"]

@@ -1,11 +1,12 @@
 import json
-import zipfile
 
 import numpy
 import pytest
 from safetensors.numpy import save_file
 
 from preflight.checkpoints import manifest
+from preflight.checkpoints.mirror import MirrorSettings
+from preflight.checkpoints.restore import restore
 from preflight.checkpoints.verify import (
     check_checkpoints,
     check_resume,
@@ -17,6 +18,10 @@ from preflight.checkpoints.verify import (
     is_finished,
     latest_complete,
 )
+from preflight.files import silent
+from preflight.machine.platforms.local import Local
+from preflight.machine.run_folder import RunFolder
+from tests.support.torch_files import write_torch_file
 
 
 def checkpoint(outputs, step, last=100, described=True):
@@ -25,8 +30,7 @@ def checkpoint(outputs, step, last=100, described=True):
     folder.mkdir(parents=True)
     save_file({"lora_A": numpy.full((4, 8), step, "float32")}, folder / "adapter_model.safetensors")
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        with zipfile.ZipFile(folder / name, "w") as archive:  # as torch.save writes it
-            archive.writestr("data.pkl", f"{name} of step {step}" * 100)
+        write_torch_file(folder / name, f"{name} of step {step}" * 100)
     (folder / "adapter_config.json").write_text('{"r": 16}')
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": last}))
     if described:
@@ -35,7 +39,7 @@ def checkpoint(outputs, step, last=100, described=True):
 
 
 def final(outputs, step, last=100):
-    save_file({"lora_A": numpy.zeros((4, 8), "float32")}, outputs / "adapter_model.safetensors")
+    save_file({"lora_A": numpy.ones((4, 8), "float32")}, outputs / "adapter_model.safetensors")
     manifest.write(outputs, manifest.describe(outputs, subfolders=False, step=step, max_steps=last, best_step=0, experiment={}))
 
 
@@ -94,7 +98,37 @@ def test_without_a_manifest_the_files_are_judged_by_their_own_marks(tmp_path, na
     HARMS[harm](newest / name)
     found = inspect_checkpoints(tmp_path)
     assert latest_complete(found).path == before
-    assert name in check_checkpoints(found)[0].message
+    resort, harmed = check_checkpoints(found)
+    assert name in harmed.message
+    assert (resort.code, resort.where) == ("checkpoint.undescribed", str(before))
+
+
+def test_a_checkpoint_without_a_manifest_is_the_last_resort(tmp_path):
+    """One of plain Axolotl goes on; but where another has its manifest, nothing that nobody vouches for is before it."""
+    newest, middle = checkpoint(tmp_path, 100, described=False), checkpoint(tmp_path, 50, described=False)
+    found = inspect_checkpoints(tmp_path)
+    assert latest_complete(found).path == newest
+    (finding,) = check_checkpoints(found)
+    assert (finding.code, finding.level, finding.where) == ("checkpoint.undescribed", "warning", str(newest))
+    assert "resumed from all the same" in finding.message
+    vouched = checkpoint(tmp_path, 30)
+    found = inspect_checkpoints(tmp_path)
+    assert latest_complete(found).path == vouched
+    assert [finding.where for finding in check_checkpoints(found)] == [str(newest), str(middle)]
+    assert all("resuming from checkpoint-30" in finding.message for finding in check_checkpoints(found))
+    flip(vouched / "optimizer.pt")
+    assert latest_complete(inspect_checkpoints(tmp_path)).path == newest
+
+
+def test_what_drive_vouches_for_is_before_what_nobody_does(tmp_path):
+    run, to = RunFolder(folder=tmp_path / "run"), tmp_path / "to"
+    newest = checkpoint(run.outputs, 100, described=False)
+    checkpoint(to, 50)
+    settings = MirrorSettings(to=str(to), experiment={"lora_r": 16})
+    kept, found = restore(run, settings, inspect_checkpoints(run.outputs), inspect_mirrored(to), Local(), silent)
+    assert latest_complete(kept).path == run.outputs / "checkpoint-50"
+    assert [one.path for one in kept] == [newest, run.outputs / "checkpoint-50"]
+    assert [finding.code for finding in found] == ["checkpoint.restored"]
 
 
 def test_only_as_many_bytes_are_read_as_it_takes(tmp_path):
