@@ -8,6 +8,7 @@ from preflight.checkpoints import mirror
 from preflight.checkpoints.stage import RunState
 from preflight.config.layers import render
 from preflight.config.scale import Scale
+from preflight.data.prepared import remove_incomplete
 from preflight.data.stage import Data
 from preflight.files import write_atomic
 from preflight.findings import Diagnostics, Finding
@@ -65,6 +66,7 @@ def write_launch(run: RunState, data: Data, scale: Scale | None, machine: Machin
     if not diagnostics.may_write or (run.finished and path.exists()):
         return launch
     try:
+        diagnostics.add(*remove_incomplete(run.folder))
         mirror.write_settings(run.folder.folder, run.mirror)
         write_atomic(path, render(config, launch.line))
     except OSError as error:

@@ -22,7 +22,7 @@ from preflight.training.plugin.rotary import fuse_rotary
 from preflight.training.plugin.stopwatch import Stopwatch
 
 LOG = logging.getLogger(__name__)
-TRAINING = ("axolotl", "cli", "train.py")  # the end of the path of the program, as `-m axolotl.cli.train` has it
+TRAINING = [("axolotl", "cli", f"{name}.py") for name in ("train", "preprocess")]  # the end of the program's path, as `-m` has it
 
 
 class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
@@ -35,9 +35,9 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         self.stopwatch: Stopwatch | None = None
 
     def register(self, cfg: Any) -> None:
-        """Before Axolotl patches the attention. Training, which its plugins are not told apart from an evaluation or a merge, is one at a
+        """Before Axolotl patches the attention. Training, or the tokenising before it, is one at a
         time in a run's folder, and ends with its launcher."""
-        if Path(sys.argv[0]).parts[-3:] == TRAINING:
+        if Path(sys.argv[0]).parts[-3:] in TRAINING:
             hold_run(Path(cfg.output_dir).parent)
             let_finish("terminate_handler")
             end_with_parent(*LAUNCHERS)
