@@ -1,7 +1,10 @@
 """Fetch an archive of rows from an https address: resumed after a cut, tried again with back-off, verified against its checksum."""
 
+import errno
 import hashlib
+import os
 import re
+import shutil
 import time
 import urllib.parse
 import zipfile
@@ -18,6 +21,7 @@ if TYPE_CHECKING:  # it is imported where something is fetched: a third of a sec
 ATTEMPTS = 5
 FIRST_WAIT = 1.0  # seconds; doubled after each failed attempt
 TIMEOUT = 30  # seconds without a byte
+SPARE, EVERY = 1 << 30, 1 << 26  # bytes of the disk that no download takes; bytes between two looks at it
 HERE = ("localhost", "127.0.0.1", "::1")
 AGENT = {"User-Agent": "sql-codegen-slm-preflight", "Accept-Encoding": "identity"}
 
@@ -133,6 +137,8 @@ def _continue(client: "httpx.Client", address: str, part: Path, progress: Progre
         continues = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         done = have if continues else 0
         total = done + int(answer.headers.get("Content-Length") or 0)
+        _require_room(part, total - done)
+        looked = done
         tag.unlink(missing_ok=True)
         if etag := answer.headers.get("ETag"):
             tag.write_text(etag, encoding="utf-8")
@@ -140,7 +146,18 @@ def _continue(client: "httpx.Client", address: str, part: Path, progress: Progre
             for chunk in answer.iter_raw():  # as it comes: a chunk that is still gathered would be lost with the connection
                 file.write(chunk)
                 done += len(chunk)
+                if done - looked >= EVERY:  # an answer may have no end, whatever length it claims
+                    _require_room(part, 0)
+                    looked = done
                 progress(f"fetching {part.name.removesuffix('.part')}", done, max(total, done))
+
+
+def _require_room(part: Path, more: int) -> None:
+    """Raises OSError, and leaves no part, where so many bytes more would leave less than SPARE of the disk, or less than a tenth of it."""
+    disk = shutil.disk_usage(part.parent)
+    if disk.free - more < min(SPARE, disk.total // 10):
+        part.unlink(missing_ok=True)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
 
 
 def _checksum_at(client: "httpx.Client", address: str) -> str:

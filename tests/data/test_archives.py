@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.data.archives import SUMS, bring_archive, find_archive, inspect_archive, pack, unpack
+from preflight.data.archives import MOST_FILES, SUMS, bring_archive, find_archive, inspect_archive, pack, unpack
 from tests.conftest import CHECKOUT, in_small_disk, tree
 
 ROWS = {"train_postgres.jsonl": b'{"text": "a"}\n' * 500, "val_postgres.jsonl": b'{"text": "b"}\n'}
@@ -241,3 +241,11 @@ def test_unpacking_into_a_folder_that_is_whole_does_nothing(packed, tmp_path):
     folder.mkdir()
     assert unpack(inspect_archive(packed), folder, quiet) == []
     assert list(folder.iterdir()) == []
+
+
+def test_an_archive_of_very_many_files_is_not_unpacked(tmp_path):
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(MOST_FILES + 1):
+            archive.writestr(f"{number}.jsonl", "")
+    assert "it holds 1,001 files" in inspect_archive(path).problem

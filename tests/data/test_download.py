@@ -1,10 +1,14 @@
 """Against a real server on this machine, which fails in the ways that servers do."""
 
+import contextlib
 import hashlib
 import os
 import re
+import shutil
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +46,12 @@ class Handler(BaseHTTPRequestHandler):
         kind = answers.pop(0) if len(answers) > 1 else answers[0]
         if kind.isdigit():
             return self.answer(int(kind), b"")
+        if kind == "endless":
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(BODY)
         if kind == "elsewhere":
             return self.answer(302, b"", Location="http://example.com/data.zip")
         if self.headers.get("If-None-Match") == self.server.etag:
@@ -209,3 +219,27 @@ def test_without_a_network_what_was_fetched_is_used(server, tmp_path):
     again, findings = fetch(server.address(), "", tmp_path / "to", quiet)
     assert (again, codes(findings)) == (path, ["data.no-checksum"])
     assert again.read_bytes() == server.body
+
+
+def test_an_answer_without_an_end_does_not_fill_the_disk(server, tmp_path, monkeypatch):
+    """On a real disk of 64 MB; nothing is left of it, so that whatever else is written there goes on."""
+    server.answers = ["endless"]
+    monkeypatch.setattr(download, "EVERY", 1 << 20)
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", small], check=False).returncode:
+        pytest.skip("a mount needs root")
+    try:
+        path, findings = fetch(server.address(), "", small, quiet)
+        assert (path, findings[-1].code) == (None, "workspace.full")
+        assert shutil.disk_usage(small).free > 60_000_000
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_a_disk_that_an_announced_length_would_fill_is_left_alone(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "SPARE", 1 << 60)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: SimpleNamespace(total=10**6, free=3 * 10**5))
+    path, findings = fetch(server.address(), "", tmp_path, quiet)
+    assert (path, findings[-1].code) == (None, "workspace.full")
+    assert not list(tmp_path.rglob("*.part"))
