@@ -1,13 +1,19 @@
 """TensorBoard in the background: started once for a folder, found again, stopped."""
 
+import itertools
 import os
-import signal
 import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 STARTS = 30  # seconds; it answers within 5 on a Colab machine's two cores
+CLOCK = 60  # seconds by which a process's start and its own record of it may differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +32,17 @@ class Board:
 
 
 def find(logdir: Path) -> Board | None:
-    """The TensorBoard that shows this folder, whoever started it."""
+    """The TensorBoard that shows this folder, whoever started it. A record that a killed one has left is deleted: TensorBoard itself
+    would take it for one that runs."""
     from tensorboard import manager
 
-    running = (info for info in manager.get_all() if info.logdir and Path(info.logdir).resolve() == logdir.resolve() and _lives(info.pid))
-    info = next(running, None)
-    return Board(port=info.port, pid=info.pid, logdir=logdir) if info else None
+    for info in manager.get_all():
+        if not info.logdir or Path(info.logdir).resolve() != logdir.resolve():
+            continue
+        if _process(info):
+            return Board(port=info.port, pid=info.pid, logdir=logdir)
+        (Path(tempfile.gettempdir()) / ".tensorboard-info" / f"pid-{info.pid}.info").unlink(missing_ok=True)  # as its manager names it
+    return None
 
 
 def start(logdir: Path) -> tuple[Board | None, str]:
@@ -67,15 +78,32 @@ def show(board: Board) -> None:
 
 def stop(logdir: Path) -> bool:
     """End the TensorBoard of this folder; whether there was one."""
+    from tensorboard import manager
+
     found = find(logdir)
-    if found:
-        os.kill(found.pid, signal.SIGTERM)
-    return bool(found)
-
-
-def _lives(pid: int) -> bool:
+    process = next((_process(info) for info in manager.get_all() if found and info.pid == found.pid), None)
+    if process is None:
+        return False
     try:
-        os.kill(pid, 0)
-    except OSError:
+        process.terminate()  # which looks once more whether it is the same process
+    except psutil.Error:
         return False
     return True
+
+
+def _process(info: Any) -> psutil.Process | None:
+    """The process that a record of TensorBoard's names, if it is that TensorBoard: its number may be another's by now."""
+    try:
+        process = psutil.Process(info.pid)
+        same = process.create_time() <= info.start_time + CLOCK and _is_tensorboard(process.cmdline(), info.logdir)
+    except psutil.Error:
+        return None
+    return process if same else None
+
+
+def _is_tensorboard(command: Sequence[str], logdir: str) -> bool:
+    """Whether a command line is TensorBoard's on this folder: its script, with or without a Python before it, or its module."""
+    script = any(Path(part).name in ("tensorboard", "tensorboard.exe") for part in command[:2])
+    module = any(flag == "-m" and name.partition(".")[0] == "tensorboard" for flag, name in itertools.pairwise(command[:4]))
+    values = [part.removeprefix("--logdir=") for part in command]
+    return (script or module) and any(value == logdir or (value.startswith("~/") and str(Path(value).expanduser()) == logdir) for value in values)
