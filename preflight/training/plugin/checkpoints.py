@@ -45,7 +45,7 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
         hold_run(self.outputs.parent)
         self.state = state
         (self.outputs / manifest.NAME).unlink(missing_ok=True)
-        self.process = subprocess.Popen([sys.executable, "-m", "preflight.mirror", str(self.outputs), "--watch"], stdin=subprocess.PIPE)
+        self.process = self._start()
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """The checkpoint of this step is complete once every process has written its part: say what is in it."""
@@ -59,9 +59,25 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
             return
         if worth and self.state.global_step >= self.state.max_steps:
             self._describe(self.outputs, subfolders=False)
+        self._revive()
         if self.process.stdin:
             self.process.stdin.close()
         self.process.wait()
+        if self.process.returncode < 0:
+            LOG.warning("mirror: killed by signal %d; the next preflight brings what it left", -self.process.returncode)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        """The mirror's process. Its pipe has no buffer: what one that died did not take would be written again when the pipe is closed."""
+        command = [sys.executable, "-m", "preflight.mirror", str(self.outputs), "--watch"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+
+    def _revive(self) -> None:
+        """Start the mirror again where it was killed, out of memory for one; where it ended by itself, it had its reason."""
+        if self.process and (self.process.poll() or 0) < 0:
+            LOG.warning("mirror: killed by signal %d; started again", -self.process.returncode)
+            if self.process.stdin:
+                self.process.stdin.close()
+            self.process = self._start()
 
     def _describe(self, folder: Path, *, subfolders: bool) -> None:
         state = self.state
@@ -75,8 +91,8 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
                 experiment=self.experiment,
             )
             manifest.write(folder, found)
+            self._revive()
             if self.process and self.process.stdin:
                 self.process.stdin.write(b"\n")
-                self.process.stdin.flush()
         except OSError as error:  # a mirror that died, a disk that is full: training continues, and the next preflight tries again
             LOG.warning("mirror: %s can't be handed on: %s", folder.name, error)
