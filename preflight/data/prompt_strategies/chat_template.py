@@ -131,7 +131,7 @@ class ChatTemplate(WholeRows):
             writer = self._writer(values, tokenizer)
         except (UnknownTemplateError, BadTemplateError):
             return
-        writer.write(row)
+        writer.check(row)
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
         """One piece, the whole conversation with its special tokens written out. Raises BadRowError, UnknownTemplateError, BadTemplateError."""

@@ -48,9 +48,27 @@ class Writer:
         """Why Axolotl refuses the template with these tokens, or ''."""
         return self._eot[1]
 
-    def write(self, row: Row) -> str:
-        """The conversation as the template writes it. Raises BadRowError."""
-        return self._text([turn.message for turn in self._turns(row)], read_tools(row.columns))
+    def check(self, row: Row) -> None:
+        """Raises BadRowError for a row that the template refuses. Of rows that hold text alone the template is asked once for each order of
+        roles: what it refuses of them is the order. Asking for every row would take longer than all else (300,000 rows, 20 s on two cores)."""
+        order = self._order(row)
+        if order and order in self._taken:
+            return
+        self._text([turn.message for turn in self._turns(row)], read_tools(row.columns))
+        self._taken.add(order)
+
+    @functools.cached_property
+    def _taken(self) -> set[tuple[str, ...]]:
+        return set()
+
+    def _order(self, row: Row) -> tuple[str, ...]:
+        """The roles of a row of which each message is a role and a text, and nothing else; empty for any other."""
+        messages = row.columns[self.fields.messages]
+        plain = len(row.columns) == 1 and isinstance(messages, list)
+        name = self.fields.name("content")
+        if not plain or any(len(message) != 2 or not isinstance(message.get(name), str) for message in messages):
+            return ()
+        return tuple(role for role, _ in row.turns)
 
     def piece(self, row: Row, answer: int) -> Piece:
         """The conversation and its loss mask. `answer` is the place of the last answer in `row.turns`. Raises BadRowError."""
