@@ -186,7 +186,8 @@ def _from_sentencepiece(path: Path, name: str) -> Tokenizer | None:
             elif part:
                 pieces = processor.encode(part, out_type="immutable_proto").pieces
                 ids += [piece.id for piece in pieces]
-                offsets += [(start + piece.begin, start + piece.end) for piece in pieces]
+                # the space that is put before a stretch has the place of its first character
+                offsets += [(start + piece.begin, start + max(piece.end, piece.begin + 1)) for piece in pieces]
             start += len(part)
         return Encoded(ids, offsets)
 

@@ -339,6 +339,15 @@ def test_a_template_that_is_not_at_hand_is_not_judged(tmp_path, preflight):
     assert ran.json["example"] == {}
 
 
+def test_mistrals_own_tokenizer_places_tokens_as_its_tokenizer_json_does(axolotl):
+    texts = ["<s> [INST] Größe 大?\n\n\tx [/INST] SELECT 'é';</s> [INST] 🙂 [/INST] ok</s>", " two  spaces ", "a", "<|im_start|>user\nHi<|im_end|>\n"]
+    texts += [f"<s> [INST] {one['messages'][0]['content']} [/INST] {one['messages'][1]['content']}</s>" for one in sample(100)]
+    tokenizer = find_tokenizer("mistralai/Mistral-7B-v0.1")
+    ours = [[list(found.ids), [list(place) for place in found.offsets]] for found in tokenizer.encode(texts)]
+    assert ours == axolotl.ask("mistral_tokens", texts=texts)
+    assert tokenizer.count(texts) == [len(ids) for ids, _ in ours]
+
+
 def test_the_shipped_templates_are_those_of_the_pinned_axolotl():
     from importlib.util import find_spec
     from pathlib import Path

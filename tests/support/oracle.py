@@ -141,6 +141,24 @@ def main():
             tokenizer = LlamaTokenizer.from_pretrained(folder, add_bos_token=True)
         return [len(tokenizer(text)["input_ids"]) + 1 for text in texts]
 
+    def mistral_tokens(texts):
+        """[ids, offsets] of each text by Mistral's tokenizer.json of 2023, built as it was from the SentencePiece model: the merges in the
+        order of their scores, a space before each stretch between special tokens."""
+        import mistral_common
+        from sentencepiece import SentencePieceProcessor
+        from tokenizers import Tokenizer, normalizers
+        from tokenizers.models import BPE
+        from transformers.convert_slow_tokenizer import SentencePieceExtractor
+
+        path = str(Path(mistral_common.__file__).parent / "data" / "tokenizer.model.v1")
+        found, pieces = SentencePieceExtractor(path).extract(BPE), SentencePieceProcessor(model_file=path)
+        merges = sorted(found["merges"], key=lambda merge: -pieces.get_score(found["vocab"]["".join(merge)]))
+        tokenizer = Tokenizer(BPE(vocab=found["vocab"], merges=merges, fuse_unk=True, byte_fallback=True))
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+        encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [[one.ids, one.offsets] for one in encoded]
+
     def packed_and_padded(texts):
         """The loss of each token of these texts and the gradient of a weight, on the smoke base: packed in one sequence on Axolotl's
         varlen attention with the plugin's share of it, and padded to the longest."""
@@ -187,7 +205,7 @@ def main():
             return [plain(item) for item in value]
         return value if isinstance(value, str | int | float | bool | None) else str(value)
 
-    calls = {call.__name__: call for call in (schema, validate, field_errors, steps, tokens, mistral_lengths, packed_and_padded)}
+    calls = {call.__name__: call for call in (schema, validate, field_errors, steps, tokens, mistral_lengths, mistral_tokens, packed_and_padded)}
     for line in sys.stdin:
         question = json.loads(line)
         answer = calls[question.pop("what")](**question)
