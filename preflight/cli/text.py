@@ -44,8 +44,11 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
     console.print(_grid([(name, plain(text)) for name, text in facts.facts(report) if text], "bold"))
     if report.settings and report.plan and report.plan.options:
         console.print("\n[bold]The whole run on each GPU[/]")
-        console.print(Padding(_options(report.plan.options), (0, 0, 0, 2)))
-        console.print(Padding(plain(_elsewhere(report.settings)), (0, 0, 0, 2)))
+        if report.recipe and not report.recipe.config.needs_gpu:
+            console.print("  This config trains on the CPU, so no GPU is compared.")
+        else:
+            console.print(Padding(_options(report.plan.options), (0, 0, 0, 2)))
+            console.print(Padding(plain(_elsewhere(report.settings)), (0, 0, 0, 2)))
     for finding in sorted(report.findings, key=lambda finding: list(COLOURS).index(finding.level), reverse=True):
         console.print()
         console.print(*_finding(finding), sep="\n", soft_wrap=False)

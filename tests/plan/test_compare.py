@@ -71,3 +71,9 @@ def test_what_is_not_known_is_not_made_up(preflight, tmp_path, train, options):
         assert text.err == ""
         if train is None or options[1:] in (["base_model=someone/else"], ["load_in_4bit=false", "--set", "adapter=lora"]):
             assert all(span["hours"]["low"] is None for span in spans)
+
+
+def test_a_config_that_trains_on_the_cpu_is_compared_with_no_gpu(preflight):
+    ran = preflight("axolotl_configs/smoke.yaml", "--gpu", "all", "--plan-only")
+    table = ran.out.partition("The whole run on each GPU")[2].partition("\n\n")[0]
+    assert table.strip() == "This config trains on the CPU, so no GPU is compared."
