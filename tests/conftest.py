@@ -1,12 +1,12 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from preflight.cli.preflight import main
@@ -117,12 +117,14 @@ def drive(tmp_path):
 
 @dataclass(frozen=True)
 class SmokeRun:
-    """The README's first command, in a fresh copy of the project: begun under another split of the step and killed, run to its end as
+    """The README's first command, in a fresh copy of the project: begun under another split of the step, its launcher
+    killed, run to its end as
     the README writes it, and once more."""
 
     checkout: Path
     killed: str  # output up to the kill
     killed_at: int  # newest checkpoint then
+    orphans: list[int]  # processes that the killed launcher left behind
     resumed: Ran
     again: Ran
 
@@ -179,12 +181,17 @@ def smoke(tmp_path_factory):
         while not (outputs / "checkpoint-100/manifest.json").exists():
             assert process.poll() is None, log.read_text()[-3000:]
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+        started = psutil.Process(process.pid).children(recursive=True)
+        launcher = next(one for one in started if "launch" in one.cmdline())
+        launcher.terminate()  # which ends only itself, as far as accelerate is concerned
+        _, alive = psutil.wait_procs(started, timeout=60)
+        for one in alive:
+            one.kill()
         process.wait()
     killed_at = max(int(path.name.rpartition("-")[2]) for path in outputs.glob("checkpoint-*") if (path / "manifest.json").exists())
     resumed = run(*command, cwd=checkout, env=env)
     again = run(*command, cwd=checkout, env=env)
-    return SmokeRun(checkout, log.read_text(), killed_at, resumed, again)
+    return SmokeRun(checkout, log.read_text(), killed_at, [one.pid for one in alive], resumed, again)
 
 
 @pytest.fixture

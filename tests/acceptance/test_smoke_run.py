@@ -43,6 +43,11 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(smoke):
     assert steps == sorted(set(steps)), "a step was trained twice"
 
 
+def test_training_ends_with_the_launcher_that_started_it(smoke):
+    assert "training ended with an error" in smoke.killed
+    assert smoke.orphans == []
+
+
 def test_another_split_of_the_step_ends_at_the_same_step(smoke):
     """Trained as 1 x 2 sequences, killed, and as 2 x 1 to the end: as another GPU of a later session would."""
     assert re.search(r"--set +gradient_accumulation_steps +2", smoke.killed)
