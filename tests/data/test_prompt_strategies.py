@@ -33,6 +33,8 @@ KINDS = {
     "chat_template": ({"type": "chat_template"}, {"messages": TURNS}),
     "alpaca": ({"type": "alpaca"}, {"instruction": "a", "input": "b", "output": "c"}),
     "alpaca_chat.load_no_prompt": ({"type": "alpaca_chat.load_no_prompt"}, {"instruction": "a", "input": "b", "output": "c"}),
+    "alpaca_w_system": ({"type": "alpaca_w_system"}, {"instruction": "a", "input": "b", "output": "c", "system": "d"}),
+    "context_qa.load_v2": ({"type": "context_qa.load_v2"}, {"question": "a", "context": "b", "answer": "c"}),
     "user_defined": ({"type": MAPPING}, {"question": "a", "context": "b", "sql": "c", "system": "d"}),
     "input_output": ({"type": "input_output"}, {"segments": SEGMENTS}),
 }
@@ -85,7 +87,7 @@ def test_a_row_that_no_config_describes_is_read_by_its_columns(kind):
     assert guess_strategy({"nothing": "known"}) is None
 
 
-@pytest.mark.parametrize("entry", [{"type": "sharegpt"}, {"type": None}, {}, {"type": "alpaca:chat"}, {"type": "alpaca_w_system.load"}])
+@pytest.mark.parametrize("entry", [{"type": "sharegpt"}, {"type": None}, {}, {"type": "alpaca:nothing"}, {"type": "explainchoice"}])
 def test_what_is_not_judged_is_read_by_none(entry):
     assert find_strategy(entry) is None
 
@@ -111,8 +113,35 @@ def rows_of(kind):
         elif kind == "segments":
             ends = [{"label": False, "text": " ok?"}] if number % 4 == 0 else []
             yield {"segments": [{"label": False, "text": f"<s>{question}\n"}, {"label": True, "text": f"{answer}</s>"}, *ends]}
+        elif kind == "questions":
+            yield (
+                {"question": asked, "article": f"{schema} ", "context": f"{schema} ", "answer": answer}
+                if schema
+                else {
+                    "question": asked,
+                    "article": "none",
+                    "context": "none",
+                    "answer": answer,
+                }
+            )
+        elif kind == "system prompts":
+            system = "Short." if number % 2 else None
+            named = {"instruction": asked, "input": schema, "output": answer, "question": asked, "response": answer}
+            yield named | {"system": system, "system_prompt": system}
+        elif kind == "odd names":
+            names = ("INSTRUCTION", "RESPONSE"), ("message_1", "message_2"), ("article", "summary"), ("instruction", "response")
+            yield {name: text for pair in names for name, text in zip(pair, (asked, answer), strict=True)}
         else:
             yield {"instruction": asked, "input": schema, "output": answer}
+
+
+def shape_of(style):
+    kind = STYLES[style]
+    if kind.system:
+        return "system prompts"
+    if "question" in kind.instruction:
+        return "questions"
+    return "odd names" if kind.instruction != "{instruction}" or kind.output != "{output}" else "instructions"
 
 
 CASES = {
@@ -123,7 +152,8 @@ CASES = {
     "mapping, long rows dropped": ("mapping", {"type": MAPPING}, {"sequence_len": 130}),
     "segments": ("segments", {"type": "input_output"}, {}),
     "segments, long rows dropped": ("segments", {"type": "input_output"}, {"sequence_len": 90}),
-} | {style: ("instructions", {"type": style}, {}) for style in STYLES if style != "alpaca"}  # alpaca: tests/plan/test_steps.py
+    "a style that the entry names": ("instructions", {"type": "alpaca_chat", "conversation": "chatml"}, {}),
+} | {style: (shape_of(style), {"type": style}, {}) for style in STYLES if style != "alpaca"}  # alpaca: tests/plan/test_steps.py
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -132,19 +162,19 @@ def test_tokens_and_loss_are_those_that_axolotl_makes(axolotl, tmp_path, monkeyp
     kind, entry, changes = CASES[case]
     path = written(tmp_path, rows_of(kind))
     entry = {"path": str(path), "ds_type": "json"} | entry
-    values = SMOKE | {"datasets": [entry], "test_datasets": [entry | {"split": "train"}], "dataset_prepared_path": str(tmp_path / "prepared")}
-    values |= {"output_dir": str(tmp_path / "out")} | changes
+    values = SMOKE | {"datasets": [entry], "dataset_prepared_path": str(tmp_path / "prepared"), "output_dir": str(tmp_path / "out")} | changes
+    values.pop("test_datasets")
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
-    answer = axolotl.ask("steps", path=str(tmp_path / "c.yaml"))
+    answer = axolotl.ask("tokens", path=str(tmp_path / "c.yaml"), file=str(path))
 
     strategy, tokenizer = find_strategy(entry), find_tokenizer(values["base_model"], values)
-    assert strategy.unjudged(values, tokenizer) == ""
+    assert (strategy.unjudged(values, tokenizer), strategy.refusal(values, tokenizer), answer["error"]) == ("", "", "")
     rows = list(read_rows(path, strategy))
     assert [row.problem for row in rows if row.problem] == []
     made = [tokenize_with_loss_mask(row, strategy, values, tokenizer) for row in rows]
-    kept = [[[token.id for token in row], [token.trained for token in row]] for row in made if len(row) <= values["sequence_len"]]
-    assert sorted(kept) == sorted(answer["tokens"])
+    assert [[[token.id for token in row], [token.trained for token in row]] for row in made] == answer["rows"]
     lengths = measure(rows, strategy, values, tokenizer)
-    assert sorted(length for row in lengths for length in row.sequences) == sorted(answer["lengths"])
-    assert sum(row.trained for row in lengths) == answer["trained"]
+    assert [row.tokens for row in lengths] == [len(ids) for ids, _ in answer["rows"]]
+    kept = [mask for _, mask in answer["rows"] if len(mask) <= values["sequence_len"]]
+    assert sum(row.trained for row in lengths) == sum(map(sum, kept))
     assert len(kept) > 20

@@ -111,19 +111,28 @@ def main():
         from axolotl.cli.config import load_cfg
         from axolotl.loaders import load_tokenizer
         from axolotl.prompt_strategies import load
+        from axolotl.utils.data.sft import _parse_dataset_type
+        from axolotl.utils.data.wrappers import get_dataset_wrapper
         from datasets import load_dataset
 
+        def seen(found):
+            return [found["input_ids"], [label != -100 for label in found["labels"]]]
+
+        rows, made = load_dataset("json", data_files=file, split="train"), []
         try:
             cfg = load_cfg(path)
-            strategy = load(cfg.datasets[0].type, load_tokenizer(cfg), cfg, cfg.datasets[0])
+            entry, tokenizer = cfg.datasets[0], load_tokenizer(cfg)
+            if entry.type != "chat_template":
+                base, style = _parse_dataset_type(entry.type)
+                found, _ = get_dataset_wrapper(entry, tokenizer, cfg, base, rows, style)
+                return {"rows": [seen(row) for row in found], "error": ""}
+            strategy = load(entry.type, tokenizer, cfg, entry)
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
-        made = []
-        rows = load_dataset("json", data_files=file, split="train")
         for number in range(len(rows)):
             try:
                 found = strategy.tokenize_prompt(rows[number : number + 1])  # as `map` gives them: a batch
-                made.append([found["input_ids"][0], [label != -100 for label in found["labels"][0]]])
+                made.append(seen({key: value[0] for key, value in found.items()}))
             except Exception as error:
                 made.append(f"{type(error).__name__}: {error}")
         return {"rows": made, "error": ""}
