@@ -70,7 +70,9 @@ def _tokens(piece: Piece, tokenizer: Tokenizer) -> list[SeenToken]:
     (encoded,) = tokenizer.encode([piece.text])
     whole = piece.trained is True
     mask = [whole] * len(encoded.ids) if isinstance(piece.trained, bool) else piece.trained.of(encoded)
-    texts = [piece.text[start:end] for start, end in encoded.offsets]
+    following = [*(start for start, _ in encoded.offsets[1:]), len(piece.text)]
+    # several tokens may share a character, which is shown with the last of them
+    texts = [piece.text[start : min(end, max(start, later))] for (start, end), later in zip(encoded.offsets, following, strict=False)]
     bos = [SeenToken(id=tokenizer.bos_id, text=tokenizer.bos, trained=whole)] if piece.bos and tokenizer.bos_id is not None else []
     found = [SeenToken(id=id, text=text, trained=trained) for id, text, trained in zip(encoded.ids, texts, mask, strict=True)]
     ended = bool(found) and found[-1].id == tokenizer.eos_id
