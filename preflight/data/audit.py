@@ -7,9 +7,9 @@ from typing import Any
 
 from preflight.config.values import dataset_entries
 from preflight.data.duplicates import RowDigests, check_duplicates, check_leakage
-from preflight.data.lengths import Lengths, check_ends, check_known, check_lengths, check_special_tokens
+from preflight.data.lengths import Lengths, check_ends, check_known, check_lengths, check_special_tokens, not_judged
 from preflight.data.preview import Preview, tokenize_with_loss_mask
-from preflight.data.prompt_strategies import BadRowError, PromptStrategy, find_strategy
+from preflight.data.prompt_strategies import BadRowError, PromptStrategy, Remark, find_strategy
 from preflight.data.rows import check_near_empty, check_rows, read_rows
 from preflight.data.scan import Chunk, FileScan, scan_file
 from preflight.data.sql import check_sql
@@ -22,6 +22,7 @@ MOST_ROWS = 50_000  # above this in all files together, lengths are those of a s
 SAMPLE = 10_000  # rows in that sample: the mean length is then known to about 1%
 FEWEST = 1_000  # rows of each file in it
 MISSING = "a file is missing, which is reported above"
+UNJUDGED = "a data set is of a type that is not judged here, which is reported above"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +60,12 @@ def audit_rows(
 ) -> tuple[DatasetLengths, list[Finding]]:
     """The lengths of all rows, read where they were staged, and all that is wrong with them. Raises OSError."""
     entries = dict(dataset_entries(values))
-    known = list(_known(entries, files, staged))
+    method = str(values.get("rl") or "")
+    known = list(_known(entries, method, files, staged))
     base_model = str(values.get("base_model") or "")
     tokenizer = find_tokenizer(base_model, values) if known else None
-    reason = "of another method than fine-tuning" if values.get("rl") else _why_not_counted(entries, files, known, tokenizer, base_model)
-    findings: list[Finding] = []
+    reason = _why_not_counted(entries, method, files, known, tokenizer, base_model)
+    findings = check_types(entries, method, files)
     lengths: dict[str, Lengths] = {}
     scans: dict[RowFile, FileScan] = {}
     total = sum(file.rows for file in known)
@@ -81,18 +83,39 @@ def audit_rows(
     findings += check_overlap([(file.group, scan.digests) for file, scan in scans.items()])
     sql = {file.path: 1 - scan.not_sql / scan.parsed for file, scan in scans.items() if scan.parsed}
     if reason or tokenizer is None or any(key not in lengths for key in entries):
-        return DatasetLengths(sql=sql), findings + ([_skipped(f"steps were not counted: {reason}")] if reason and reason != MISSING else [])
+        return DatasetLengths(sql=sql), findings + ([_skipped(f"steps were not counted: {reason}")] if reason not in ("", MISSING, UNJUDGED) else [])
     train, held_out = (tuple(lengths[key] for key in entries if key.startswith(f"{name}.")) for name in ("datasets", "test_datasets"))
     return DatasetLengths(train=train, held_out=held_out, tokenizer=tokenizer.source, sql=sql), findings
+
+
+def check_types(entries: Mapping[str, Mapping[str, Any]], method: str, files: Sequence[DataFile]) -> list[Finding]:
+    """`data.not-judged` for local rows of a type that no strategy here reads."""
+    local = {file.key.removesuffix(".path") for file in files}
+    unknown = [key for key, entry in entries.items() if key in local and not find_strategy(entry, method)]
+    return [not_judged(f"rows of type {entries[key].get('type')}{f' for rl: {method}' if method else ''} are not read here", key) for key in unknown]
 
 
 def check_file(path: Path, scan: FileScan, tokenizer: Tokenizer | None) -> list[Finding]:
     """What is wrong with the rows of a file, each by itself."""
     findings = check_rows(path, scan.problems, scan.bad) + check_near_empty(path, scan.near_empty)
     if tokenizer:
-        findings += check_special_tokens(path, scan.bos, tokenizer.bos, "at the start of the text, so it would be there twice")
-        findings += check_special_tokens(path, scan.eos, tokenizer.eos, "in the middle of the text, which teaches to stop there")
+        bos, eos = tokenizer.bos, tokenizer.eos
+        findings += check_special_tokens(path, scan.bos, bos, "written out, so it would be there twice")
+        findings += check_special_tokens(
+            path, scan.eos, eos, "where no answer ends, or as well as the one that training adds: both teach to stop there"
+        )
+        findings += check_special_tokens(path, scan.between, eos, "between turns: all of the text is trained, and these too", "warning")
+    findings += check_remarks(path, scan.remarks, scan.rows - scan.bad)
     return findings + check_sql(path, scan.parsed, scan.refused, scan.not_sql)
+
+
+def check_remarks(path: Path, remarks: Mapping[Remark, Sequence[int]], rows: int) -> list[Finding]:
+    """What the strategy of a file remarked of its rows."""
+    return [
+        Finding(code=remark.code, level=remark.level, where=f"{path}:{line}", message=remark.message.format(count=count, rows=rows), fix=remark.fix)
+        for remark, (count, line) in remarks.items()
+        if not (remark.mixed and count == rows)
+    ]
 
 
 def check_overlap(files: Sequence[tuple[str, RowDigests]]) -> list[Finding]:
@@ -103,7 +126,7 @@ def check_overlap(files: Sequence[tuple[str, RowDigests]]) -> list[Finding]:
 
 def show_example(values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged], line: int) -> tuple[Preview | None, list[Finding]]:
     """The row in this line of the first training file, or why it can't be shown. Raises OSError."""
-    file = next((file for file in _known(dict(dataset_entries(values, "datasets")), files, staged) if file.key), None)
+    file = next((file for file in _known(dict(dataset_entries(values, "datasets")), str(values.get("rl") or ""), files, staged) if file.key), None)
     base_model = str(values.get("base_model") or "")
     tokenizer = find_tokenizer(base_model, values)
     if file is None or tokenizer is None:
@@ -126,29 +149,34 @@ def _skipped(message: str, where: str = "") -> Finding:
     return Finding(code="internal.skipped", level="info", where=where, message=message)
 
 
-def _known(entries: Mapping[str, Mapping[str, Any]], files: Sequence[DataFile], staged: Sequence[Staged]) -> Iterator[RowFile]:
-    """Each file that was staged and whose rows are judged here."""
+def _known(entries: Mapping[str, Mapping[str, Any]], method: str, files: Sequence[DataFile], staged: Sequence[Staged]) -> Iterator[RowFile]:
+    """Each file that was staged and whose rows are judged here, for this `rl` method or ''."""
     records = {record.source: (rows.folder / record.name, record.rows) for rows in staged for record in rows.files}
     first = next(iter(entries), "")
     for file in files:
         key = file.key.removesuffix(".path")
-        strategy = find_strategy(entries.get(key or first, {}))
+        strategy = find_strategy(entries.get(key or first, {}), method)
         if strategy and str(file.source) in records:
             path, rows = records[str(file.source)]
             yield RowFile(key=key, path=path, rows=rows, strategy=strategy)
 
 
 def _why_not_counted(
-    entries: Mapping[str, Mapping[str, Any]], files: Sequence[DataFile], known: Sequence[RowFile], tokenizer: Tokenizer | None, base_model: str
+    entries: Mapping[str, Mapping[str, Any]],
+    method: str,
+    files: Sequence[DataFile],
+    known: Sequence[RowFile],
+    tokenizer: Tokenizer | None,
+    base_model: str,
 ) -> str:
     """Why the steps can't be counted, or ''."""
     local = {file.key.removesuffix(".path") for file in files}
     there = {file.key for file in known}
     for key, entry in entries.items():
-        if key in local and key not in there and find_strategy(entry):
-            return MISSING
+        if key in local and key not in there:
+            return MISSING if find_strategy(entry, method) else UNJUDGED
         if key not in there:
-            return f"the rows of {key} are not local JSONL of a type that is judged here"
+            return f"the rows of {key} are not files of this machine"
     if tokenizer is None and entries:
         return f"the tokenizer of {base_model} is not on this machine"
     return "" if entries else MISSING

@@ -12,7 +12,7 @@ from preflight.config.values import sequence_len
 from preflight.data.prompt_strategies import Piece, PromptStrategy, Row
 from preflight.data.prompt_strategies.base import excess_strategy
 from preflight.data.tokenizer import Encoded, Tokenizer
-from preflight.findings import Finding
+from preflight.findings import Finding, Level
 
 
 class RowLength(NamedTuple):
@@ -133,10 +133,15 @@ def check_known(strategy: PromptStrategy, values: Mapping[str, Any], tokenizer: 
         fix = "chat_template: one that the tokenizer's tokens fit, such as mistral_v1 for Mistral 7B v0.1"
         return [Finding(code="config.chat-template", level="error", where=where, message=message, fix=fix)]
     if unjudged := strategy.unjudged(values, tokenizer):
-        message = f"the tokens of the rows, and so the steps, can't be told here: {unjudged}"
-        fix = "to know them before a GPU waits for them, run the preprocess command of Axolotl on the resolved YAML on a CPU"
-        return [Finding(code="data.not-judged", level="warning", where=where, message=message, fix=fix)]
+        return [not_judged(unjudged, where)]
     return []
+
+
+def not_judged(why: str, where: str) -> Finding:
+    """`data.not-judged`."""
+    message = f"the tokens of the rows, and so the steps, can't be told here: {why}"
+    fix = "to know them before a GPU waits for them, run the preprocess command of Axolotl on the resolved YAML on a CPU"
+    return Finding(code="data.not-judged", level="warning", where=where, message=message, fix=fix)
 
 
 def check_ends(measured: Lengths, where: str, entry: Mapping[str, Any]) -> list[Finding]:
@@ -149,10 +154,10 @@ def check_ends(measured: Lengths, where: str, entry: Mapping[str, Any]) -> list[
     return [Finding(code="config.eos-untrained", level="error", where=where, message=message, fix=fix)]
 
 
-def check_special_tokens(path: Path, written: Sequence[int], token: str, what: str) -> list[Finding]:
+def check_special_tokens(path: Path, written: Sequence[int], token: str, what: str, level: Level = "error") -> list[Finding]:
     """`data.special-tokens` for the lines where a special token is written out that the tokenizer adds as well."""
     if not written:
         return []
     message = f"{len(written):,} rows have {token} {what}; the first in line {written[0]:,}"
     fix = f"delete {token} from the text: training adds it"
-    return [Finding(code="data.special-tokens", level="error", where=f"{path}:{written[0]}", message=message, fix=fix)]
+    return [Finding(code="data.special-tokens", level=level, where=f"{path}:{written[0]}", message=message, fix=fix)]

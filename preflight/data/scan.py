@@ -12,7 +12,7 @@ from typing import Any
 
 from preflight.data.duplicates import RowDigests
 from preflight.data.lengths import RowLength, measure_pieces
-from preflight.data.prompt_strategies import BadRowError, Piece, PromptStrategy, Row
+from preflight.data.prompt_strategies import BadRowError, Piece, PromptStrategy, Remark, Row
 from preflight.data.rows import SHOWN, read_rows, split
 from preflight.data.sql import Refuse, find_parser
 from preflight.data.tokenizer import Tokenizer, find_tokenizer, settings_of
@@ -50,6 +50,8 @@ class FileScan:
     measured: list[RowLength] = field(default_factory=list)
     bos: list[int] = field(default_factory=list)  # lines of texts that begin with a BOS written out
     eos: list[int] = field(default_factory=list)  # lines of texts that have an EOS before their end
+    between: list[int] = field(default_factory=list)  # lines of texts that have one between their turns
+    remarks: dict[Remark, list[int]] = field(default_factory=dict)  # (how many, the first line) of each
     near_empty: list[int] = field(default_factory=list)  # lines of answers that say nothing
     parsed: int = 0  # answers that went through the SQL parser
     not_sql: int = 0
@@ -60,8 +62,10 @@ class FileScan:
         self.digests.extend(later.digests)
         self.problems += later.problems[: SHOWN - len(self.problems)]
         self.refused += later.refused[: SHOWN - len(self.refused)]
-        for name in ("measured", "bos", "eos", "near_empty"):
+        for name in ("measured", "bos", "eos", "between", "near_empty"):
             getattr(self, name).extend(getattr(later, name))
+        for remark, (count, line) in later.remarks.items():
+            self.remarks.setdefault(remark, [0, line])[0] += count
         for name in ("rows", "bad", "parsed", "not_sql"):
             setattr(self, name, getattr(self, name) + getattr(later, name))
 
@@ -127,12 +131,13 @@ def _look(scan: FileScan, row: Row, strategy: PromptStrategy, tokenizer: Tokeniz
     """The question and the answer of a row, after a look at both."""
     question, answer = strategy.question_and_answer(row)
     scan.digests.add(row.line, question, answer)
-    if tokenizer and strategy.writes_markup:
-        answer = answer.removesuffix(tokenizer.eos)
-        if tokenizer.bos and row.text.startswith(tokenizer.bos):
-            scan.bos.append(row.line)
-        if tokenizer.eos and (tokenizer.eos in answer or tokenizer.eos in question):
-            scan.eos.append(row.line)
+    for remark in strategy.remarks(row):
+        scan.remarks.setdefault(remark, [0, row.line])[0] += 1
+    if tokenizer:
+        answer = answer.removesuffix(tokenizer.eos) if tokenizer.eos else answer
+        for name, found in strategy.typed(row, tokenizer)._asdict().items():
+            if found:
+                getattr(scan, name).append(row.line)
     if question and len(answer.strip()) < NEAR_EMPTY:
         scan.near_empty.append(row.line)
     return question, answer

@@ -331,6 +331,35 @@ def test_a_row_at_which_training_would_stop_is_named(tmp_path, preflight, turns,
     assert says in finding["message"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "entry", "codes"),
+    [
+        ([{"messages": said(("user", f"<s>{Q}"), ("assistant", A))}], {}, ["data.special-tokens"]),
+        ([{"messages": said(("user", Q), ("assistant", f"{A}</s>"))}], {}, ["data.special-tokens"]),
+        ([{"system": "s", "messages": said(("user", Q), ("assistant", A))}], {}, ["data.mixed-columns"]),
+        ([{"instruction": Q, "output": f"{A}</s>"}] * 2, {"type": "alpaca"}, ["data.duplicates"]),  # training adds no second one
+        ([{"instruction": Q, "output": f"{A}</s>\n"}], {"type": "alpaca"}, ["data.special-tokens"]),
+        ([{"text": f"\n<s>[INST] {Q} [/INST] {A}"}], {"type": "completion"}, ["data.special-tokens"]),
+        ([{"text": f"[INST] {Q} [/INST] {A}</s>[INST] a [/INST] SELECT 2;"}], {"type": "completion"}, ["data.special-tokens"]),
+        (
+            [{"q": Q, "sql": A}],
+            {"type": {"field_instruction": "q", "field_output": "sql", "format": "[INST] {instruction}"}},
+            ["config.format-unused"],
+        ),
+        ([{"q": Q, "sql": A}], {"type": {"field_instruction": "q", "field_output": "sqll"}}, ["data.bad-row"]),
+        ([{"q": Q, "sql": A}], {"type": "explainchoice"}, ["data.not-judged"]),
+    ],
+)
+def test_what_is_found_in_rows(tmp_path, preflight, rows, entry, codes):
+    """Each among good rows of the same kind."""
+    good = [row for row in sample(60) if entry.get("type", "chat_template") == "chat_template"]
+    ran = plan(preflight, tmp_path, [*good, *rows], entry, chat_template="mistral_v1", test_datasets=None, eval_sample_packing=None, eval_steps=None)
+    found = [finding for finding in ran.json["findings"] if finding["where"].startswith((str(tmp_path / "rows"), "datasets.0"))]
+    assert [finding["code"] for finding in found if finding["code"] not in ("data.sql", "config.unshuffled", "internal.skipped")] == codes
+    if "</s>[INST]" in json.dumps(rows):
+        assert found[0]["level"] == "warning", "the template of whoever wrote the text"
+
+
 def test_a_template_that_is_not_at_hand_is_not_judged(tmp_path, preflight):
     """Mistral's tokenizer is, as mistral_common ships it; the template that its hub folder may hold is not."""
     ran = plan(preflight, tmp_path, sample(60), {}, base_model="mistralai/Mistral-7B-Instruct-v0.2")

@@ -137,6 +137,25 @@ def main():
                 made.append(f"{type(error).__name__}: {error}")
         return {"rows": made, "error": ""}
 
+    def prefers(values, row):
+        """What Axolotl's transform for `rl` makes of a row: its prompt, its answers; or why it dies."""
+        from axolotl.loaders import load_tokenizer
+        from axolotl.prompt_strategies.dpo import load as dpo
+        from axolotl.prompt_strategies.kto import load as kto
+        from axolotl.prompt_strategies.orpo import load as orpo
+
+        cfg = DictDefault(values)
+        kind = cfg.datasets[0].type
+        transform = {"orpo": orpo, "kto": kto}.get(cfg.rl, dpo)("user_defined.default" if isinstance(kind, dict) else kind, cfg, dataset_idx=0)
+        if transform is None:
+            return {"error": "no such type"}
+        transform = transform[0] if isinstance(transform, tuple) else transform
+        needs = {"tokenizer": load_tokenizer(cfg)} if "tokenizer" in transform.__code__.co_varnames else {}
+        try:
+            return {key: value for key, value in transform(row, **needs).items() if key in ("prompt", "chosen", "rejected", "completion")}
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+
     def mistral_lengths(texts):
         """Tokens of each text with Mistral's tokenizer as transformers builds it, with the BOS and EOS that a completion row gets."""
         import shutil
@@ -214,7 +233,9 @@ def main():
             return [plain(item) for item in value]
         return value if isinstance(value, str | int | float | bool | None) else str(value)
 
-    calls = {call.__name__: call for call in (schema, validate, field_errors, steps, tokens, mistral_lengths, mistral_tokens, packed_and_padded)}
+    calls = {
+        call.__name__: call for call in (schema, validate, field_errors, steps, tokens, prefers, mistral_lengths, mistral_tokens, packed_and_padded)
+    }
     for line in sys.stdin:
         question = json.loads(line)
         answer = calls[question.pop("what")](**question)

@@ -5,19 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.data.prompt_strategies.alpaca import Alpaca
-from preflight.data.prompt_strategies.base import BadRowError, Piece, PromptStrategy, Row
+from preflight.data.prompt_strategies.base import BadRowError, Piece, PromptStrategy, Remark, Row
 from preflight.data.prompt_strategies.chat_template import ChatTemplate
 from preflight.data.prompt_strategies.completion import Completion
 from preflight.data.prompt_strategies.input_output import InputOutput
+from preflight.data.prompt_strategies.preference import Preference
 from preflight.data.prompt_strategies.user_defined import UserDefined
 
-__all__ = ["STRATEGIES", "BadRowError", "Piece", "PromptStrategy", "Row", "find_strategy", "guess_strategy"]
+__all__ = ["STRATEGIES", "BadRowError", "Piece", "PromptStrategy", "Remark", "Row", "find_strategy", "guess_strategy"]
 
 STRATEGIES: tuple[type[PromptStrategy], ...] = (Completion, ChatTemplate, Alpaca, InputOutput, UserDefined)
 
 
-def find_strategy(entry: Mapping[str, Any]) -> PromptStrategy | None:
-    """The strategy that reads this entry of `datasets`, or None for one that is not judged here."""
+def find_strategy(entry: Mapping[str, Any], method: str = "") -> PromptStrategy | None:
+    """The strategy that reads this entry of `datasets` for this `rl` method, '' for fine-tuning, or None for one that is not judged here."""
+    if method:
+        return Preference.accept(entry, method)
     return next((found for strategy in STRATEGIES if (found := strategy.accept(entry))), None)
 
 

@@ -1,10 +1,11 @@
 """What the kit has to know of a way in which Axolotl turns rows into tokens: one file here for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from preflight.config.values import sequence_len
 from preflight.data.tokenizer import Encoded, Tokenizer
+from preflight.findings import Level
 
 SHORTEST = 2  # Axolotl's min_sample_len
 
@@ -46,6 +47,24 @@ class Piece(NamedTuple):
     answer: tuple[int, int] | None = None  # the characters of the row's last answer, where they are in this piece
 
 
+class Remark(NamedTuple):
+    """What may be said of the rows of a file. `{count}` and `{rows}` of its message are those that it is said of, and all."""
+
+    code: str
+    level: Level
+    message: str
+    fix: str
+    mixed: bool = False  # only where it is true of some rows and not of all
+
+
+class Typed(NamedTuple):
+    """Special tokens that a row writes out, where training adds them or where they do harm."""
+
+    bos: bool = False  # as well as the one that training adds
+    eos: bool = False  # where no answer ends, or as well as the one that training adds
+    between: bool = False  # an EOS between the turns of a text that holds several: the template of whoever wrote it
+
+
 class PromptStrategy(Protocol):
     """One entry of `datasets` read in one way. A frozen dataclass: it is sent to the processes that share a file."""
 
@@ -65,7 +84,13 @@ class PromptStrategy(Protocol):
 
     @property
     def writes_markup(self) -> bool:
-        """Whether a row holds its own markup, so that BOS and EOS may be written in it."""
+        """Whether a row holds its own markup, and is trained on as a whole."""
+
+    def typed(self, row: Row, tokenizer: Tokenizer) -> Typed:
+        """The special tokens that the row writes out."""
+
+    def remarks(self, row: Row) -> Iterable[Remark]:
+        """What else there is to say of the row."""
 
     def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
         """Why the tokens that the pinned Axolotl makes of a row are not known exactly, or ''. `values` are the whole config's."""
@@ -115,6 +140,15 @@ class Reproduced:
     def check(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
         """Nothing more is known of a row than `parse` says."""
 
+    def typed(self, row: Row, tokenizer: Tokenizer) -> Typed:
+        """Of a prompt and its answer, which training ends with an EOS unless it ends with one."""
+        *asked, (_, answer) = row.turns
+        texts = [*(content for _, content in asked), answer.removesuffix(tokenizer.eos) if tokenizer.eos else answer]
+        return typed_in(texts, tokenizer)
+
+    def remarks(self, row: Row) -> Iterable[Remark]:
+        return ()
+
 
 class WholeRows(Reproduced):
     """What the strategies share whose rows are never split: too long a row is dropped, or truncated where the config says so."""
@@ -128,6 +162,12 @@ class WholeRows(Reproduced):
     def fate(self, values: Mapping[str, Any]) -> str:
         fates = {"drop": "dropped", "truncate": "cut off at the end, where the answer is", "raise": "refused when training starts"}
         return fates.get(excess_strategy(values), excess_strategy(values))
+
+
+def typed_in(texts: Sequence[str], tokenizer: Tokenizer) -> Typed:
+    """The special tokens in texts that should hold none."""
+    bos, eos = (bool(token) and any(token in text for text in texts) for token in (tokenizer.bos, tokenizer.eos))
+    return Typed(bos=bos, eos=eos)
 
 
 def question_and_last(turns: Sequence[tuple[str, str]]) -> tuple[str, str]:

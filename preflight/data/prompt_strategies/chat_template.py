@@ -1,7 +1,7 @@
 """`type: chat_template`: a conversation, written by a chat template, with loss on the turns that the entry names."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -9,12 +9,15 @@ from preflight.data.prompt_strategies.base import (
     TEXT_SCHEMA,
     BadRowError,
     Piece,
+    Remark,
     Row,
+    Typed,
     WholeRows,
     check_characters,
     first_part,
     kind_of,
     object_schema,
+    typed_in,
 )
 from preflight.data.prompt_strategies.conversation import SYSTEM, TOOLS, Fields, joined_parts, read_fields, read_messages
 from preflight.data.prompt_strategies.masks import LossRules, read_rules
@@ -26,6 +29,15 @@ PARTS = {"type": "array", "contains": {"anyOf": [object_schema({name: TEXT_SCHEM
 CONTENT = {"anyOf": [TEXT_SCHEMA, PARTS]}
 # of a config: the tokens come from another program than a tokenizer.json, or from pictures
 ELSEWHERE = ("tokenizer_use_mistral_common", "processor_type")
+
+HAS_SYSTEM = Remark(
+    code="data.mixed-columns",
+    level="error",
+    message=f"{{count:,}} of {{rows:,}} rows have a column {SYSTEM}: the loader of rows gives it to the others as null, and the chat template then "
+    "writes None or stops",
+    fix=f'write {SYSTEM} into every row, as "" where there is none, or as a message of the role system',
+    mixed=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +137,13 @@ class ChatTemplate(WholeRows):
     def question_and_answer(self, row: Row) -> tuple[str, str]:
         last = self._last_answer(row)
         return "\n".join(content for _, content in row.turns[:last]), row.turns[last][1]
+
+    def typed(self, row: Row, tokenizer: Tokenizer) -> Typed:
+        """The chat template adds every special token."""
+        return typed_in([content for _, content in row.turns], tokenizer)
+
+    def remarks(self, row: Row) -> Iterable[Remark]:
+        return (HAS_SYSTEM,) if SYSTEM in row.columns else ()
 
     def check(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
         try:

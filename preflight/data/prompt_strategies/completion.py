@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from preflight.config.values import sequence_len
-from preflight.data.prompt_strategies.base import SHORTEST, TEXT_SCHEMA, Piece, Reproduced, Row, first_part, object_schema, text
+from preflight.data.prompt_strategies.base import SHORTEST, TEXT_SCHEMA, Piece, Reproduced, Row, Typed, first_part, object_schema, text
 from preflight.data.tokenizer import Tokenizer
 
 LONGEST = 64  # Axolotl cuts a row at this many sequences (prompt_strategies/completion.py)
@@ -55,6 +55,15 @@ class Completion(Reproduced):
             if found:
                 return question + found, answer
         return "", row.text
+
+    def typed(self, row: Row, tokenizer: Tokenizer) -> Typed:
+        question, answer = self.question_and_answer(row)
+        bos = bool(tokenizer.bos) and row.text.lstrip().startswith(tokenizer.bos)
+        if not tokenizer.eos:
+            return Typed(bos=bos)
+        between = tokenizer.eos in question
+        several = any(question.count(marker) > 1 for marker in MARKERS)
+        return Typed(bos=bos, eos=tokenizer.eos in answer.removesuffix(tokenizer.eos) or (between and not several), between=between and several)
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
         question, _ = self.question_and_answer(row)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from preflight.data.prompt_strategies.base import BadRowError, Piece, Row, WholeRows, column, first_part, kind_of, object_schema
+from preflight.data.prompt_strategies.base import BadRowError, Piece, Row, Typed, WholeRows, column, first_part, kind_of, object_schema
 from preflight.data.tokenizer import Tokenizer
 
 TRAINED, READ = "trained", "read"
@@ -59,6 +59,9 @@ class InputOutput(WholeRows):
         """The last segment with loss is the answer."""
         last = _last_answer(row)
         return "".join(content for _, content in row.turns[:last]), row.turns[last][1]
+
+    def typed(self, row: Row, tokenizer: Tokenizer) -> Typed:
+        return Typed()  # special tokens belong into the segments
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
         everything = bool(values.get("train_on_inputs"))
