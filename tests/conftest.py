@@ -185,6 +185,7 @@ def smoke(tmp_path_factory):
         launcher = next(one for one in started if "launch" in one.cmdline())
         launcher.terminate()  # which ends only itself, as far as accelerate is concerned
         _, alive = psutil.wait_procs(started, timeout=60)
+        alive = [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
         for one in alive:
             one.kill()
         process.wait()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from preflight.files import exclusive_lock
@@ -119,6 +120,26 @@ def test_a_shell_that_ends_is_no_launcher(start):
     script = CHILD.replace("time.sleep(60)", "time.sleep(1); print('still here')")
     shell = start("sh", "-c", f'{sys.executable} -c "$1" & read line; exit 0', "sh", script, stdin=subprocess.DEVNULL)
     assert shell.stdout.read() == "False\nstill here\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's own way is Linux's")
+def test_what_training_forked_ends_with_it_and_what_a_thread_forked_outlives_the_thread(start):
+    program = (
+        "import os, threading, time; from preflight.machine.orphans import end_forks_too; end_forks_too()\n"
+        "def fork():\n    if os.fork() == 0: time.sleep(2); print('of a thread', flush=True); time.sleep(60)\n"
+        "thread = threading.Thread(target=fork); thread.start(); thread.join()\n"
+        "if os.fork() == 0: time.sleep(60)\n"
+        "print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    process = start(sys.executable, "-c", program)
+    assert process.stdout.readline() == f"{process.pid}\n"
+    children = psutil.Process(process.pid).children()
+    assert len(children) == 2
+    assert process.stdout.readline() == "of a thread\n"
+    process.kill()
+    process.wait()
+    gone, alive = psutil.wait_procs(children, timeout=5)
+    assert (len(gone), len(alive)) == (1, 1)
 
 
 def test_training_that_saves_after_ctrl_c_is_let_finish(start):

@@ -13,7 +13,7 @@ from bitsandbytes.nn import Linear4bit
 from transformers import set_seed
 
 from preflight.checkpoints import mirror
-from preflight.machine.orphans import LAUNCHERS, end_with_parent, let_finish
+from preflight.machine.orphans import LAUNCHERS, end_forks_too, end_with_parent, let_finish
 from preflight.machine.run_folder import EVENTS
 from preflight.training.plugin.checkpoints import Mirror, hold_run
 from preflight.training.plugin.divergence import Divergence
@@ -41,6 +41,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
             hold_run(Path(cfg.output_dir).parent)
             let_finish("terminate_handler")
             end_with_parent(*LAUNCHERS)
+            end_forks_too()
         share_packing()
 
     def pre_model_load(self, cfg: Any) -> None:
