@@ -80,12 +80,18 @@ def audit_rows(
         if counted:
             found = lengths[file.key] = Lengths(path=file.path, rows=file.rows, measured=tuple(scan.measured), sampled=share < 1)
             findings += check_lengths(found, file.strategy, values) + check_ends(found, file.key, entries[file.key])
-    findings += check_overlap([(file.group, scan.digests) for file, scan in scans.items()])
+    findings = _once(findings) + check_overlap([(file.group, scan.digests) for file, scan in scans.items()])
     sql = {file.path: 1 - scan.not_sql / scan.parsed for file, scan in scans.items() if scan.parsed}
     if reason or tokenizer is None or any(key not in lengths for key in entries):
         return DatasetLengths(sql=sql), findings + ([_skipped(f"steps were not counted: {reason}")] if reason not in ("", MISSING, UNJUDGED) else [])
     train, held_out = (tuple(lengths[key] for key in entries if key.startswith(f"{name}.")) for name in ("datasets", "test_datasets"))
     return DatasetLengths(train=train, held_out=held_out, tokenizer=tokenizer.source, sql=sql), findings
+
+
+def _once(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, of `data.wrong-columns` only the first with each fix: one config reads all files."""
+    first = {one.fix: one for one in reversed(findings) if one.code == "data.wrong-columns"}
+    return [one for one in findings if one.code != "data.wrong-columns" or first[one.fix] is one]
 
 
 def check_types(entries: Mapping[str, Mapping[str, Any]], method: str, files: Sequence[DataFile]) -> list[Finding]:
@@ -97,7 +103,7 @@ def check_types(entries: Mapping[str, Mapping[str, Any]], method: str, files: Se
 
 def check_file(path: Path, scan: FileScan, tokenizer: Tokenizer | None) -> list[Finding]:
     """What is wrong with the rows of a file, each by itself."""
-    findings = check_rows(path, scan.problems, scan.bad) + check_near_empty(path, scan.near_empty)
+    findings = check_rows(path, scan.problems, scan.bad, scan.rows) + check_near_empty(path, scan.near_empty)
     if tokenizer:
         bos, eos = tokenizer.bos, tokenizer.eos
         findings += check_special_tokens(path, scan.bos, bos, "written out, so it would be there twice")
@@ -176,7 +182,7 @@ def _why_not_counted(
         if key in local and key not in there:
             return MISSING if find_strategy(entry, method) else UNJUDGED
         if key not in there:
-            return f"the rows of {key} are not files of this machine"
+            return f"the rows of {key} are not in a local file of JSON lines"
     if tokenizer is None and entries:
         return f"the tokenizer of {base_model} is not on this machine"
     return "" if entries else MISSING

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from preflight.data.advice import advise
 from preflight.data.prompt_strategies import BadRowError, PromptStrategy, Row, guess_strategy
-from preflight.data.prompt_strategies.base import kind_of
+from preflight.data.prompt_strategies.base import NO_COLUMN, kind_of
 from preflight.findings import Finding
 
-SHOWN = 20  # bad rows of a file that are named; all are counted
+SHOWN = 20  # kinds of bad rows of a file that are named; all bad rows are counted
+KEPT = 64 << 10  # bytes of a bad row up to which its columns are kept, to say what would read them
 HUGE = 8 << 20  # bytes; Axolotl cuts a row at 64 sequences, half a megabyte at 2,048 tokens of 4 bytes
 MANY = 30  # columns
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -66,22 +69,51 @@ def read_rows(path: Path, strategy: PromptStrategy, start: int = 0, end: int | N
                 yield _row(line, raw, strategy)
 
 
-def check_rows(path: Path, problems: Sequence[Row], bad: int) -> list[Finding]:
-    """`data.bad-row` and `data.huge-row` for the first of the bad rows, with how many there are."""
-    findings = [
-        Finding(
-            code="data.huge-row" if row.huge else "data.bad-row",
-            level="error",
-            where=f"{path}:{row.line}",
-            message=row.problem,
-            fix="delete the row, or cut what bloats it (a schema with its data, most often)" if row.huge else "fix or delete the row",
+@dataclass(frozen=True, kw_only=True)
+class Problems:
+    """The bad rows of a file, or of a part of it: for each thing that is wrong, the first row and how many there are."""
+
+    found: dict[str, tuple[Row, int]] = field(default_factory=dict)  # the first SHOWN
+
+    def add(self, row: Row, count: int = 1) -> None:
+        first, before = self.found.get(row.problem, (row, 0))
+        if before or len(self.found) < SHOWN:
+            self.found[row.problem] = first, before + count
+
+    def extend(self, later: "Problems") -> None:
+        for row, count in later.found.values():
+            self.add(row, count)
+
+
+def check_rows(path: Path, problems: Problems, bad: int, rows: int = 0) -> list[Finding]:
+    """`data.bad-row` and `data.huge-row`, one for each thing that is wrong; `data.wrong-columns` where it is the same in all rows and they
+    are of another shape than the config says. `rows` are those of the file."""
+    findings, named = [], 0
+    for row, count in problems.found.values():
+        named += count
+        if count == rows and rows > 1 and row.problem.startswith(NO_COLUMN):
+            findings.append(_wrong_columns(path, row, rows))
+            continue
+        findings.append(
+            Finding(
+                code="data.huge-row" if row.huge else "data.bad-row",
+                level="error",
+                where=f"{path}:{row.line}",
+                message=row.problem if count == 1 else f"{count:,} rows, the first in line {row.line:,}: {row.problem}",
+                fix="delete the row, or cut what bloats it (a schema with its data, most often)" if row.huge else "fix or delete the row",
+            )
         )
-        for row in problems[:SHOWN]
-    ]
-    if bad > SHOWN:
-        message = f"{bad:,} bad rows in all; the first {SHOWN} are shown"
+    if bad > named:
+        message = f"{bad:,} bad rows in all; the first {SHOWN} kinds are shown"
         findings.append(Finding(code="data.bad-row", level="error", where=str(path), message=message, fix="fix what wrote the file"))
     return findings
+
+
+def _wrong_columns(path: Path, row: Row, rows: int) -> Finding:
+    message = f"all {rows:,} rows are of another shape than the config says: {row.problem}"
+    lines = advise(row.columns)
+    fix = f"in each entry of datasets and test_datasets, in the place of its type: {lines}" if lines else "name the columns of the rows in the config"
+    return Finding(code="data.wrong-columns", level="error", where=f"{path}:{row.line}", message=message, fix=fix)
 
 
 def check_near_empty(path: Path, lines: Sequence[int]) -> list[Finding]:
@@ -93,10 +125,12 @@ def check_near_empty(path: Path, lines: Sequence[int]) -> list[Finding]:
 
 
 def _row(line: int, raw: bytes, strategy: PromptStrategy) -> Row:
+    values: dict[str, Any] = {}
     try:
-        return strategy.parse(line, _parse(raw))
+        values = _parse(raw)
+        return strategy.parse(line, values)
     except BadRowError as problem:
-        return Row(line=line, problem=str(problem))
+        return Row(line=line, problem=str(problem), columns=values if len(raw) < KEPT else {})
 
 
 def _parse(raw: bytes) -> dict[str, Any]:

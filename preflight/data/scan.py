@@ -13,7 +13,7 @@ from typing import Any
 from preflight.data.duplicates import RowDigests
 from preflight.data.lengths import RowLength, measure_pieces
 from preflight.data.prompt_strategies import BadRowError, Piece, PromptStrategy, Remark, Row
-from preflight.data.rows import SHOWN, read_rows, split
+from preflight.data.rows import SHOWN, Problems, read_rows, split
 from preflight.data.sql import Refuse, find_parser
 from preflight.data.tokenizer import Tokenizer, find_tokenizer, settings_of
 from preflight.files import Progress
@@ -46,7 +46,7 @@ class FileScan:
     end: int = 0  # bytes
     rows: int = 0
     bad: int = 0
-    problems: list[Row] = field(default_factory=list)  # the first SHOWN of the bad rows
+    problems: Problems = field(default_factory=Problems)
     measured: list[RowLength] = field(default_factory=list)
     bos: list[int] = field(default_factory=list)  # lines of texts that begin with a BOS written out
     eos: list[int] = field(default_factory=list)  # lines of texts that have an EOS before their end
@@ -60,7 +60,7 @@ class FileScan:
     def extend(self, later: "FileScan") -> None:
         """Add what was found in the rows that follow."""
         self.digests.extend(later.digests)
-        self.problems += later.problems[: SHOWN - len(self.problems)]
+        self.problems.extend(later.problems)
         self.refused += later.refused[: SHOWN - len(self.refused)]
         for name in ("measured", "bos", "eos", "between", "near_empty"):
             getattr(self, name).extend(getattr(later, name))
@@ -97,8 +97,7 @@ def scan_chunk(chunk: Chunk, tokenizer: Tokenizer | None, refuse: Refuse | None)
         row, pieces = _looked_at(row, chunk, tokenizer, sampled)
         if row.problem:
             scan.bad += 1
-            if len(scan.problems) < SHOWN:
-                scan.problems.append(row)
+            scan.problems.add(row)
             continue
         question, answer = _look(scan, row, chunk.strategy, tokenizer)
         if sampled and refuse and question:

@@ -4,13 +4,14 @@ import tracemalloc
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from preflight.data import rows, scan
 from preflight.data.audit import audit_rows
 from preflight.data.duplicates import RowDigests, check_duplicates, check_leakage
 from preflight.data.prompt_strategies import find_strategy
 from preflight.data.prompt_strategies.base import Row
-from preflight.data.rows import check_rows, read_rows
+from preflight.data.rows import Problems, check_rows, read_rows
 from preflight.data.scan import Chunk, scan_chunk, scan_file
 from preflight.data.sql import find_parser
 from preflight.data.staging import DataFile, bring, inspect_source
@@ -27,14 +28,14 @@ def quiet(what, done, total):
     pass
 
 
-def findings_of(train, held_out=(), kind="text", **changes):
+def findings_of(train, held_out=(), kind="text", entry=None, **changes):
     """What is found in files of rows, read where they lie, as the pipeline does."""
     names = [("datasets", train), *(("test_datasets", path) for path in held_out)]
     counts = {"datasets": 0, "test_datasets": 0}
     files, staged, values = [], [], {"datasets": [], "test_datasets": []}
     for name, path in names:
         files.append(DataFile(key=f"{name}.{counts[name]}.path", source=path, staged=path))
-        values[name].append(ENTRIES[kind] | {"path": str(path)})
+        values[name].append((entry or ENTRIES[kind]) | {"path": str(path)})
         counts[name] += 1
         staged.append(bring([inspect_source(path)], path.parent, copy=False, missing="error", progress=quiet)[0])
     values |= {"base_model": str(CHECKOUT / "sample_data/smoke_base"), "sequence_len": 512} | changes
@@ -82,7 +83,7 @@ def test_a_row_of_322_mb_is_refused_without_being_held(tmp_path):
     tracemalloc.stop()
     assert [(row.line, row.huge, row.text) for row in read] == [(1, False, "a"), (2, True, ""), (3, False, "b")]
     assert peak < 4 * rows.HUGE
-    assert [(finding.code, finding.where) for finding in check_rows(path, [row for row in read if row.problem], 1)] == [
+    assert [(finding.code, finding.where) for finding in check_rows(path, problems([row for row in read if row.problem]), 1)] == [
         ("data.huge-row", f"{path}:2")
     ]
 
@@ -109,9 +110,46 @@ def test_a_file_scanned_in_chunks_gives_what_one_scan_gives(tmp_path, monkeypatc
 
 
 def test_only_the_first_bad_rows_are_named_and_all_are_counted():
-    findings = check_rows(CHECKOUT, [Row(line=i, problem="x") for i in range(1, 101)], 100)
+    findings = check_rows(CHECKOUT, problems(Row(line=i, problem=f"x{i}") for i in range(1, 101)), 100)
     assert len(findings) == rows.SHOWN + 1
     assert "100 bad rows" in findings[-1].message
+    (finding,) = check_rows(CHECKOUT, problems(Row(line=i, problem="x") for i in range(3, 103)), 100)
+    assert (finding.message, finding.where) == ("100 rows, the first in line 3: x", f"{CHECKOUT}:3")
+
+
+SHAPES = {
+    "messages": {"messages": [{"role": "user", "content": "q{i}"}, {"role": "assistant", "content": "SELECT {i};"}]},
+    "sharegpt": {"conversations": [{"from": "human", "value": "q{i}"}, {"from": "gpt", "value": "SELECT {i};"}]},
+    "question, context, answer": {"question": "q{i}", "context": "CREATE TABLE t (i int);", "answer": "SELECT {i};"},
+    "prompt, completion": {"prompt": "q{i}", "completion": "SELECT {i};"},
+    "instruction, input, output": {"instruction": "q{i}", "input": "", "output": "SELECT {i};"},
+    "instruction, input, response": {"instruction": "q{i}", "input": "CREATE TABLE t (i int);", "response": "SELECT {i};"},
+    "spider": {"db_id": "x", "query": "SELECT {i};", "question": "q{i}", "sql": {"select": [1]}},
+    "gretel": {"id": 1, "sql_prompt": "q{i}", "sql_context": "CREATE TABLE t (i int);", "sql": "SELECT {i};"},
+    "text": {"text": "[INST] q{i} [/INST] SELECT {i};"},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_of_another_shape_are_one_finding_with_the_lines_that_read_them(tmp_path, shape):
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(SHAPES[shape]).replace("{i}", str(i)) + "\n" for i in range(10, 40)))
+    wrong = ENTRIES["messages" if shape == "text" else "text"]
+    (finding,) = [finding for finding in findings_of(path, entry=wrong) if finding.level == "error"]
+    assert (finding.code, finding.where) == ("data.wrong-columns", f"{path}:1")
+    lines = finding.fix.partition("in the place of its type: ")[2].partition(", as in")[0]
+    entry = yaml.safe_load(f"{{{lines}}}")
+    assert [finding for finding in findings_of(path, entry=entry) if finding.level == "error"] == []
+    (first, *_) = read_rows(path, find_strategy(entry))
+    question, answer = find_strategy(entry).question_and_answer(first)
+    assert ("q10" in question, answer.strip()) == (True, "SELECT 10;")
+
+
+def problems(found):
+    kept = Problems()
+    for row in found:
+        kept.add(row)
+    return kept
 
 
 def write(path, *texts):

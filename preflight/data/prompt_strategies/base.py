@@ -8,6 +8,7 @@ from preflight.data.tokenizer import Encoded, Tokenizer
 from preflight.findings import Level
 
 SHORTEST = 2  # Axolotl's min_sample_len
+NO_COLUMN = "no column"  # how the problem of a row begins that is of another shape
 
 
 class Row(NamedTuple):  # a million are made, each in a third of the time that a frozen dataclass takes
@@ -189,7 +190,7 @@ def column(values: Mapping[str, Any], name: str) -> Any:
     """What the row holds under this name. Raises BadRowError."""
     if name not in values:
         near = next((key for key in values if key.lower() == name.lower()), "")
-        raise BadRowError(f"no column {name}" + (f", but {near}" if near else f"; the columns are {', '.join(list(values)[:8]) or 'none'}"))
+        raise BadRowError(f"{NO_COLUMN} {name}" + (f", but {near}" if near else f"; the columns are {', '.join(list(values)[:8]) or 'none'}"))
     return values[name]
 
 
