@@ -10,9 +10,9 @@ from preflight.data.duplicates import RowDigests, check_duplicates, check_leakag
 from preflight.data.lengths import Lengths, check_ends, check_known, check_lengths, check_special_tokens, not_judged
 from preflight.data.preview import Preview, tokenize_with_loss_mask
 from preflight.data.prompt_strategies import BadRowError, PromptStrategy, Remark, find_strategy
-from preflight.data.rows import check_near_empty, check_rows, read_rows
+from preflight.data.rows import check_asked, check_near_empty, check_rows, read_rows
 from preflight.data.scan import Chunk, FileScan, scan_file
-from preflight.data.sql import check_sql
+from preflight.data.sql import check_odd, check_sql
 from preflight.data.staging import DataFile, Staged
 from preflight.data.tokenizer import Tokenizer, find_tokenizer
 from preflight.files import Progress
@@ -104,6 +104,7 @@ def check_types(entries: Mapping[str, Mapping[str, Any]], method: str, files: Se
 def check_file(path: Path, scan: FileScan, tokenizer: Tokenizer | None) -> list[Finding]:
     """What is wrong with the rows of a file, each by itself."""
     findings = check_rows(path, scan.problems, scan.bad, scan.rows) + check_near_empty(path, scan.near_empty)
+    findings += check_asked(path, scan.unasked, scan.rows - scan.bad) + check_odd(path, scan.odd)
     if tokenizer:
         bos, eos = tokenizer.bos, tokenizer.eos
         findings += check_special_tokens(path, scan.bos, bos, "written out, so it would be there twice")

@@ -12,6 +12,7 @@ from preflight.data.prompt_strategies.base import NO_COLUMN, kind_of
 from preflight.findings import Finding
 
 SHOWN = 20  # kinds of bad rows of a file that are named; all bad rows are counted
+UNASKED = 0.05  # of the rows of a file, up to which it goes without saying that no answer was found in them
 KEPT = 64 << 10  # bytes of a bad row up to which its columns are kept, to say what would read them
 HUGE = 8 << 20  # bytes; Axolotl cuts a row at 64 sequences, half a megabyte at 2,048 tokens of 4 bytes
 MANY = 30  # columns
@@ -114,6 +115,16 @@ def _wrong_columns(path: Path, row: Row, rows: int) -> Finding:
     lines = advise(row.columns)
     fix = f"in each entry of datasets and test_datasets, in the place of its type: {lines}" if lines else "name the columns of the rows in the config"
     return Finding(code="data.wrong-columns", level="error", where=f"{path}:{row.line}", message=message, fix=fix)
+
+
+def check_asked(path: Path, lines: Sequence[int], rows: int) -> list[Finding]:
+    """`data.no-answer`: rows of which too many have no answer that is told from the rest, so that it is not judged."""
+    if len(lines) <= UNASKED * rows:
+        return []
+    message = f"in {len(lines):,} of {rows:,} rows no answer is told from the question, so SQL, leaks and the evaluation leave them out; "
+    message += f"the first in line {lines[0]:,}"
+    fix = "end the question with [/INST], or a line ### SQL: or Answer:; or keep both in columns of their own, and name those in a type mapping"
+    return [Finding(code="data.no-answer", level="warning", where=f"{path}:{lines[0]}", message=message, fix=fix)]
 
 
 def check_near_empty(path: Path, lines: Sequence[int]) -> list[Finding]:

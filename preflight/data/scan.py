@@ -13,15 +13,15 @@ from typing import Any
 from preflight.data.duplicates import RowDigests
 from preflight.data.lengths import RowLength, measure_pieces
 from preflight.data.prompt_strategies import BadRowError, Piece, PromptStrategy, Remark, Row
+from preflight.data.prompt_strategies.completion import bare
 from preflight.data.rows import SHOWN, Problems, read_rows, split
-from preflight.data.sql import Refuse, find_parser
+from preflight.data.sql import Refuse, find_parser, is_odd, says_nothing
 from preflight.data.tokenizer import Tokenizer, find_tokenizer, settings_of
 from preflight.files import Progress
 
 CHUNK_BYTES = 2 << 20  # of a file that are scanned at once: a second of work with a tokenizer
 SHARED = 16 << 20  # from this size on, several processes share a file: starting them takes half a second
 BATCH = 500  # rows tokenised at once: enough for every core, little enough to hold
-NEAR_EMPTY = 6  # characters; "SELECT" alone has as many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Chunk:
     start: int = 0  # bytes
     end: int | None = None
     line: int = 0  # lines before it
-    share: float = 1.0  # of the rows, chosen by a seed, that are measured and parsed
+    share: float = 1.0  # of the rows, chosen by a seed, that are measured
     values: Mapping[str, Any] = field(default_factory=dict)  # the config
     measured: bool = False  # whether its rows' tokens are counted
 
@@ -53,6 +53,8 @@ class FileScan:
     between: list[int] = field(default_factory=list)  # lines of texts that have one between their turns
     remarks: dict[Remark, list[int]] = field(default_factory=dict)  # (how many, the first line) of each
     near_empty: list[int] = field(default_factory=list)  # lines of answers that say nothing
+    odd: list[int] = field(default_factory=list)  # lines of answers with characters that SQL can't hold
+    unasked: list[int] = field(default_factory=list)  # lines of rows in which no answer is told from the rest
     parsed: int = 0  # answers that went through the SQL parser
     not_sql: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)  # (line, why) of the first SHOWN that it refused
@@ -62,7 +64,7 @@ class FileScan:
         self.digests.extend(later.digests)
         self.problems.extend(later.problems)
         self.refused += later.refused[: SHOWN - len(self.refused)]
-        for name in ("measured", "bos", "eos", "between", "near_empty"):
+        for name in ("measured", "bos", "eos", "between", "near_empty", "odd", "unasked"):
             getattr(self, name).extend(getattr(later, name))
         for remark, (count, line) in later.remarks.items():
             self.remarks.setdefault(remark, [0, line])[0] += count
@@ -100,7 +102,7 @@ def scan_chunk(chunk: Chunk, tokenizer: Tokenizer | None, refuse: Refuse | None)
             scan.problems.add(row)
             continue
         question, answer = _look(scan, row, chunk.strategy, tokenizer)
-        if sampled and refuse and question:
+        if refuse and question:
             scan.parsed += 1
             if why := refuse(answer):
                 scan.not_sql += 1
@@ -129,17 +131,21 @@ def _looked_at(row: Row, chunk: Chunk, tokenizer: Tokenizer | None, sampled: boo
 def _look(scan: FileScan, row: Row, strategy: PromptStrategy, tokenizer: Tokenizer | None) -> tuple[str, str]:
     """The question and the answer of a row, after a look at both."""
     question, answer = strategy.question_and_answer(row)
-    scan.digests.add(row.line, question, answer)
+    sql = bare(answer)
     for remark in strategy.remarks(row):
         scan.remarks.setdefault(remark, [0, row.line])[0] += 1
+    scan.digests.add(row.line, question, sql)
     if tokenizer:
-        answer = answer.removesuffix(tokenizer.eos) if tokenizer.eos else answer
         for name, found in strategy.typed(row, tokenizer)._asdict().items():
             if found:
                 getattr(scan, name).append(row.line)
-    if question and len(answer.strip()) < NEAR_EMPTY:
+    if not question:
+        scan.unasked.append(row.line)
+    elif says_nothing(sql):
         scan.near_empty.append(row.line)
-    return question, answer
+    elif is_odd(sql):
+        scan.odd.append(row.line)
+    return question, sql
 
 
 def _measured(made: Sequence[list[Piece]], chunk: Chunk, tokenizer: Tokenizer | None) -> list[RowLength]:

@@ -11,6 +11,7 @@ from preflight.data.audit import audit_rows
 from preflight.data.duplicates import RowDigests, check_duplicates, check_leakage
 from preflight.data.prompt_strategies import find_strategy
 from preflight.data.prompt_strategies.base import Row
+from preflight.data.prompt_strategies.completion import bare
 from preflight.data.rows import Problems, check_rows, read_rows
 from preflight.data.scan import Chunk, scan_chunk, scan_file
 from preflight.data.sql import find_parser
@@ -43,7 +44,9 @@ def findings_of(train, held_out=(), kind="text", entry=None, **changes):
 
 
 def shown(findings):
-    return " ".join(f"{finding.code}:{finding.where.rpartition(':')[2]}" for finding in findings if finding.level not in ("ok", "info"))
+    """Codes and lines of what is wrong; most of the examples are too short to hold a question."""
+    wrong = [finding for finding in findings if finding.level not in ("ok", "info") and finding.code != "data.no-answer"]
+    return " ".join(f"{finding.code}:{finding.where.rpartition(':')[2]}" for finding in wrong)
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "rejected").glob("*.jsonl")), ids=lambda path: path.name)
@@ -155,6 +158,72 @@ def problems(found):
 def write(path, *texts):
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path
+
+
+DDL, ASK, SQL = "CREATE TABLE boats (id int, crew int);\n### SQL: is what you write.", "How many boats?", "SELECT count(*) FROM boats;"
+MARKED = {
+    "mistral": f"<s>[INST] {DDL}\n{ASK} [/INST] {SQL}</s>",
+    "mistral, several turns": f"[INST] {DDL}\n{ASK} [/INST] SELECT 1;</s>[INST] And? [/INST] {SQL}</s>",
+    "mistral, and a heading": f"[INST] {DDL}\n{ASK} [/INST]\n### SQL:\n{SQL}",
+    "a heading": f"### Question:\n{ASK}\n\n### SQL:\n{SQL}",
+    "a heading without a colon": f"### Question\n{ASK}\n### SQL\n{SQL}",
+    "another heading": f"{DDL}\n### Question:\n{ASK}\n### SQL Query:\n{SQL}",
+    "response": f"### Instruction:\n{ASK}\n### Response:\n{SQL}",
+    "output": f"{ASK}\n### Output:\n{SQL}",
+    "assistant": f"### Human: {ASK}### Assistant: {SQL}",
+    "answer": f"Question: {ASK}\nAnswer: {SQL}",
+    "a": f"Q: {ASK}\nA: {SQL}",
+    "sql": f"Question: {ASK}\nSQL: {SQL}",
+    "sqlcoder": f"[QUESTION]{ASK}[/QUESTION]\n[SQL]\n{SQL}\n[/SQL]",
+    "chatml": f"<|im_start|>user\n{ASK}<|im_end|>\n<|im_start|>assistant\n{SQL}<|im_end|>\n",
+    "llama 3": f"{ASK}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n{SQL}<|eot_id|>",
+    "zephyr": f"<|user|>\n{ASK}</s>\n<|assistant|>\n{SQL}</s>",
+    "a fence": f"[INST] {ASK} [/INST] ```sql\n{SQL}\n```",
+}
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_where_an_answer_begins_and_ends(name):
+    question, answer = TEXT.question_and_answer(Row(line=1, text=MARKED[name]))
+    assert ASK in question or "And?" in question
+    assert bare(answer).strip() == SQL
+
+
+def test_rows_in_which_no_answer_is_found_are_one_warning(tmp_path):
+    path = write(
+        tmp_path / "train.jsonl", *[f"-- How many are {i}?\nSELECT {i};" for i in range(6)], *[f"[INST] {i} [/INST] SELECT {i};" for i in range(94)]
+    )
+    (finding,) = [finding for finding in findings_of(path) if finding.code == "data.no-answer"]
+    assert (finding.level, finding.where) == ("warning", f"{path}:1")
+    assert "in 6 of 100 rows" in finding.message
+    path = write(tmp_path / "train.jsonl", *["no question"] * 5, *[f"[INST] {i} [/INST] SELECT {i};" for i in range(95)])
+    assert "data.no-answer" not in [finding.code for finding in findings_of(path)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (";", "data.empty-answer"),
+        ("SELECT", "data.empty-answer"),
+        ("SELECT ;", "data.empty-answer"),
+        ("-- no answer\n", "data.empty-answer"),
+        ("/* nothing */;", "data.empty-answer"),
+        ("SELECT 1\0;", "data.odd-characters"),
+        ("SELECT \u2018a\u2019 FROM t;", "data.odd-characters"),
+        ("SELECT\u00a01 FROM t;", "data.odd-characters"),
+        ("SELECT a\uff0c b FROM t;", "data.odd-characters"),
+        ("```sql\nSELEC a FORM t;\n```", "data.sql"),
+        ("-- how many\nSELECT '\u2019\uff0c' FROM t;", ""),
+        ("SELECT 'O''Neil\u2019' FROM t;", ""),
+        ("```\nSELECT 1 FROM t;\n```", ""),
+    ],
+)
+def test_what_is_found_in_answers(tmp_path, answer, code):
+    path = write(tmp_path / "train.jsonl", "[INST] a [/INST] SELECT 1 FROM t;", f"[INST] b [/INST] {answer}")
+    found = [finding for finding in findings_of(path) if finding.level != "info"]
+    codes = [finding.code for finding in found if not (finding.code == "data.sql" and code == "data.odd-characters")]
+    assert codes == ([code] if code else [])
+    assert not code or found[0].where == f"{path}:2"
 
 
 def test_examples_that_are_trained_on_and_asked(tmp_path):

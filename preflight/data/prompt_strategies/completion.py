@@ -1,5 +1,6 @@
 """`type: completion`: one text, trained on as a whole, split where it is longer than a sequence."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -9,10 +10,16 @@ from preflight.data.prompt_strategies.base import SHORTEST, TEXT_SCHEMA, Piece, 
 from preflight.data.tokenizer import Tokenizer
 
 LONGEST = 64  # Axolotl cuts a row at this many sequences (prompt_strategies/completion.py)
-# what ends the question: the markups of Mistral, Alpaca, ChatML and Zephyr, and the usual ones for SQL
-MARKERS = ("[/INST]", "### Response:", "<|im_start|>assistant", "<|assistant|>", "### SQL:", "### Answer:")
+INST = "[/INST]"
+# what ends the question: the markups of Mistral, ChatML, Llama 3, Zephyr, Alpaca and SQLCoder, and the usual headings and labels
+MARKER = re.compile(
+    r"\[/INST\]|<\|im_start\|>assistant|<\|start_header_id\|>assistant<\|end_header_id\|>|<\|assistant\|>"
+    r"|### ?(?:SQL(?: Query)?|Response|Answer|Assistant|Output)\b:?|^(?:SQL|Answer|A|Assistant):|^\[SQL\]",
+    re.MULTILINE,
+)
 # what ends an answer: the tokens that end a text or a turn of the usual models
-ENDS = ("</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<end_of_turn>", "<eos>")
+ENDS = ("</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<end_of_turn>", "<eos>", "[/SQL]")
+FENCE = re.compile(r"\s*```(?:sql|postgres|postgresql)?[ \t]*\n?(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 def without_end(answer: str) -> str:
@@ -21,6 +28,13 @@ def without_end(answer: str) -> str:
     while end := next((end for end in ENDS if bare.endswith(end)), ""):
         answer = bare = bare.removesuffix(end).rstrip()
     return answer
+
+
+def bare(answer: str) -> str:
+    """An answer without its end tokens and without the fence of Markdown around it: the SQL itself."""
+    answer = without_end(answer)
+    fenced = FENCE.fullmatch(answer) if "```" in answer else None
+    return fenced[1] if fenced else answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +64,12 @@ class Completion(Reproduced):
         return Row(line=line, text=text(values, self.field))
 
     def question_and_answer(self, row: Row) -> tuple[str, str]:
-        for marker in MARKERS:
-            question, found, answer = row.text.rpartition(marker)
-            if found:
-                return question + found, answer
-        return "", row.text
+        """Split at the last marker."""
+        start = row.text.rfind(INST) + 1  # a quick look: what follows is short
+        end = start and start + len(INST) - 1
+        for found in MARKER.finditer(row.text, end):
+            end = found.end()
+        return row.text[:end], row.text[end:]
 
     def typed(self, row: Row, tokenizer: Tokenizer) -> Typed:
         question, answer = self.question_and_answer(row)
@@ -62,7 +77,7 @@ class Completion(Reproduced):
         if not tokenizer.eos:
             return Typed(bos=bos)
         between = tokenizer.eos in question
-        several = any(question.count(marker) > 1 for marker in MARKERS)
+        several = between and sum(1 for _ in MARKER.finditer(question)) > 1
         return Typed(bos=bos, eos=tokenizer.eos in answer.removesuffix(tokenizer.eos) or (between and not several), between=between and several)
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from preflight.data.preview import Prompt, find_prompt
 from preflight.data.prompt_strategies import BadRowError, PromptStrategy
-from preflight.data.prompt_strategies.completion import MARKERS, without_end
+from preflight.data.prompt_strategies.completion import MARKER, without_end
 from preflight.data.rows import read_rows
 from preflight.data.tokenizer import Tokenizer, find_tokenizer
 
@@ -27,9 +27,7 @@ class Question:
     @property
     def shown(self) -> str:
         """The last line of the question that is not markup."""
-        bare = self.question
-        for markup in (*MARKERS, "[INST]"):
-            bare = bare.replace(markup, "")
+        bare = MARKER.sub("", self.question.replace("[INST]", ""))
         return bare.strip().rpartition("\n")[2].strip()
 
 
