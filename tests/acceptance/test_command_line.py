@@ -308,10 +308,11 @@ def test_one_row_is_shown_as_the_trainer_sees_it(preflight):
 def test_rows_that_the_config_does_not_describe(preflight, tmp_path):
     """Rows with messages under a config for text: said with the line, before anything is launched."""
     ran = preflight(SMOKE, "--data", "sample_data/messages", "--json")
-    (first, *_) = [finding for finding in ran.json["findings"] if finding["code"] == "data.bad-row"]
+    (first, *_) = [finding for finding in ran.json["findings"] if finding["code"] == "data.wrong-columns"]
     assert ran.code == 1
     assert first["where"].endswith("train_postgres.jsonl:1")
-    assert first["message"] == "no column text; the columns are messages"
+    assert first["message"].endswith("no column text; the columns are messages")
+    assert "type: chat_template" in first["fix"]
 
 
 def test_misspelt_and_senseless_in_one_run(preflight):
