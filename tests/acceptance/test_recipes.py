@@ -109,10 +109,6 @@ class QuestionSql(WholeRows):
     def schema(self) -> Mapping[str, Any]:
         return object_schema({"q": TEXT_SCHEMA, "sql": TEXT_SCHEMA})
 
-    @property
-    def writes_markup(self) -> bool:
-        return False
-
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
         return Row(line=line, turns=(("user", text(values, "q")), ("assistant", text(values, "sql"))))
 

@@ -12,6 +12,7 @@ from preflight.data.audit import DatasetLengths, audit_rows
 from preflight.data.lengths import Lengths, RowLength
 from preflight.data.preview import tokenize_with_loss_mask
 from preflight.data.prompt_strategies import find_strategy
+from preflight.data.prompt_strategies.completion import Completion
 from preflight.data.rows import read_rows
 from preflight.data.staging import DataFile, bring, inspect_source
 from preflight.data.tokenizer import find_tokenizer
@@ -109,7 +110,7 @@ def sequences(values):
         lengths = Lengths(path=Path(entry["path"]), rows=len(every), measured=tuple(RowLength(0, 0, ()) for _ in every))
         for i in chosen_rows(values, entry, lengths):
             tokens = tokenize_with_loss_mask(every[i], shape, values, tokenizer)
-            if shape.writes_markup or len(tokens) <= limit:
+            if isinstance(shape, Completion) or len(tokens) <= limit:
                 pieces = [tokens[start : start + limit] for start in range(0, len(tokens), limit)]
                 made += [[[token.id for token in piece], [token.trained for token in piece]] for piece in pieces if len(piece) > 1]
     return sorted(made)

@@ -6,6 +6,7 @@ import pytest
 
 from preflight.data.preview import tokenize_with_loss_mask
 from preflight.data.prompt_strategies import find_strategy
+from preflight.data.prompt_strategies.completion import Completion
 from preflight.data.rows import read_rows
 from preflight.data.tokenizer import find_tokenizer
 from preflight.machine.run_folder import RunFolder
@@ -101,7 +102,7 @@ def test_a_prompt_is_the_beginning_of_what_training_showed(tmp_path, entry, row)
     assert question.tokens == tuple(token.id for token in seen[:size])
     assert "".join(token.text for token in seen[size:]).strip().startswith("SELECT 1;")
     assert question.answer == "SELECT 1;"
-    assert strategy.writes_markup or not any(token.trained for token in seen[:size])
+    assert isinstance(strategy, Completion) or not any(token.trained for token in seen[:size])
 
 
 def test_figures_count_exact_answers_only(tmp_path):

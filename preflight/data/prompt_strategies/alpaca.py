@@ -126,10 +126,6 @@ class Alpaca(WholeRows):
         required = {name: OPTIONAL_TEXT_SCHEMA if name == kind.system else TEXT_SCHEMA for name in self.columns}
         return object_schema(required, {kind.input: OPTIONAL_TEXT_SCHEMA} if kind.input else {})
 
-    @property
-    def writes_markup(self) -> bool:
-        return False
-
     def refusal(self, values: Mapping[str, Any], tokenizer: Tokenizer | None) -> str:
         return f"conversation: {self.conversation} is no style of it" if self.conversation and self.conversation not in NAMED else ""
 

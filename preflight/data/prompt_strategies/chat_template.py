@@ -79,10 +79,6 @@ class ChatTemplate(WholeRows):
         """The row's names of the roles whose turns say something."""
         return [source for source, target in self.fields.roles if target in ("user", "assistant")]
 
-    @property
-    def writes_markup(self) -> bool:
-        return False
-
     def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
         if elsewhere := next((key for key in ELSEWHERE if values.get(key)), ""):
             return f"{elsewhere} is set: another program than the chat template writes the conversation"

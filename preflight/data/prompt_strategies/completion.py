@@ -56,10 +56,6 @@ class Completion(Reproduced):
     def schema(self) -> Mapping[str, Any]:
         return object_schema({self.field: TEXT_SCHEMA})
 
-    @property
-    def writes_markup(self) -> bool:
-        return True
-
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
         return Row(line=line, text=text(values, self.field))
 

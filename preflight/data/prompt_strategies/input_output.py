@@ -30,10 +30,6 @@ class InputOutput(WholeRows):
         answers = {"contains": {"properties": {"label": {"const": True}, "text": {"pattern": r"\S"}}}}
         return object_schema({"segments": {"type": "array", "minItems": 1, "items": SEGMENT} | answers})
 
-    @property
-    def writes_markup(self) -> bool:
-        return False  # special tokens belong into the segments: Axolotl adds none
-
     def parse(self, line: int, values: Mapping[str, Any]) -> Row:
         segments = column(values, "segments")
         if not isinstance(segments, list):

@@ -99,10 +99,6 @@ class Preference(WholeRows):
             {name: {} if name == self.read.label else {"anyOf": [TEXT_SCHEMA, {"type": ["array", "object"]}]} for name in self.columns}
         )
 
-    @property
-    def writes_markup(self) -> bool:
-        return False
-
     def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
         return f"trl's trainer for {self.method} makes the tokens"
 

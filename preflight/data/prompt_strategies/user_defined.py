@@ -53,10 +53,6 @@ class UserDefined(WholeRows):
         optional = {self.field_input: OPTIONAL_TEXT_SCHEMA, self.field_system: OPTIONAL_TEXT_SCHEMA}
         return object_schema({self.field_instruction: TEXT_SCHEMA, self.field_output: TEXT_SCHEMA}, optional)
 
-    @property
-    def writes_markup(self) -> bool:
-        return False
-
     def unjudged(self, values: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> str:
         try:
             self._prompt("", "x", "x")
