@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain, groupby
+from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -47,9 +48,10 @@ KINDS = {
 
 
 @cache
-def read_schema() -> Mapping[str, Any]:
-    """The JSON schema of Axolotl's config; `x-plugins` lists the keys that each bundled plugin adds."""
-    schema: Mapping[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+def read_schema(path: Path = SCHEMA) -> Mapping[str, Any]:
+    """A JSON schema as `make schema` wrote it, by default that of Axolotl's config, in which `x-plugins` lists the keys that each bundled
+    plugin adds."""
+    schema: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return schema
 
 

@@ -4,14 +4,12 @@ The records below are the one description of that file: its JSON schema, which e
 `make schema`. By pydantic, which is not needed otherwise: its import would be a sixth of what a preflight takes to start.
 """
 
-import json
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from preflight.config.layers import Config
-from preflight.config.schema import find_problems
+from preflight.config.schema import find_problems, read_schema
 from preflight.config.secrets import check_secrets, masked
 from preflight.config.tiers import TIERS
 from preflight.config.yaml_file import read_yaml
@@ -157,13 +155,6 @@ def make_schema() -> dict[str, Any]:
     return head | TypeAdapter(Settings).json_schema(schema_generator=Untitled)
 
 
-@cache
-def read_schema() -> dict[str, Any]:
-    """The schema as `make schema` wrote it."""
-    schema: dict[str, Any] = json.loads(SETTINGS_SCHEMA.read_text(encoding="utf-8"))
-    return schema
-
-
 def read_settings(path: Path = SETTINGS) -> tuple[Settings | None, list[Finding]]:
     """The settings, complete and of the right types, or None and the findings that say why not."""
     file, findings = read_yaml(path)
@@ -171,7 +162,7 @@ def read_settings(path: Path = SETTINGS) -> tuple[Settings | None, list[Finding]
         return None, findings
     findings = check_secrets(file.values, file.where)
     values = masked(file.values)
-    findings += [problem.finding for problem in find_problems(Config(file=file, values=values), read_schema(), reader="preflight")]
+    findings += [problem.finding for problem in find_problems(Config(file=file, values=values), read_schema(SETTINGS_SCHEMA), reader="preflight")]
     return (None if findings else build(Settings, values)), findings
 
 

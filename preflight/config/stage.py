@@ -37,10 +37,11 @@ def resolve_config(
     file: YamlFile, overrides: Sequence[Change], wanted: Scale | None, settings: Settings, machine: Machine, diagnostics: Diagnostics
 ) -> Recipe:
     """The config after its layers: YAML <- tier <- engine <- --set. What is wrong with it goes to `diagnostics`."""
-    if diagnostics.writes:
-        diagnostics.check(check_active, machine.workspace.run(Config(file=file, values=file.values).name))
     file, overrides = diagnostics.take((file, ()), set_secrets_aside, file, overrides)
-    config = diagnostics.take(Config(file=file, values=file.values), with_changes, Config(file=file, values=file.values), overrides)
+    written = Config(file=file, values=file.values)
+    if diagnostics.writes:
+        diagnostics.check(check_active, machine.workspace.run(written.name))
+    config = diagnostics.take(written, with_changes, written, overrides)
     config, reported = _judge_keys(config, diagnostics)
     accepted = tuple(change for change in overrides if not _refused(change.key, reported))
     untiered = config

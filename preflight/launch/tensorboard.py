@@ -4,7 +4,7 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,17 +32,22 @@ class Board:
 
 
 def find(logdir: Path) -> Board | None:
-    """The TensorBoard that shows this folder, whoever started it. A record that a killed one has left is deleted: TensorBoard itself
+    """The TensorBoard that shows this folder, whoever started it."""
+    return next((Board(port=info.port, pid=info.pid, logdir=logdir) for info, _ in _running(logdir)), None)
+
+
+def _running(logdir: Path) -> Iterator[tuple[Any, psutil.Process]]:
+    """(TensorBoard's record, its process) of each that shows this folder. A record that a killed one has left is deleted: TensorBoard itself
     would take it for one that runs."""
     from tensorboard import manager
 
     for info in manager.get_all():
         if not info.logdir or Path(info.logdir).resolve() != logdir.resolve():
             continue
-        if _process(info):
-            return Board(port=info.port, pid=info.pid, logdir=logdir)
+        if process := _process(info):
+            yield info, process
+            continue
         (Path(tempfile.gettempdir()) / ".tensorboard-info" / f"pid-{info.pid}.info").unlink(missing_ok=True)  # as its manager names it
-    return None
 
 
 def start(logdir: Path) -> tuple[Board | None, str]:
@@ -78,17 +83,13 @@ def show(board: Board) -> None:
 
 def stop(logdir: Path) -> bool:
     """End the TensorBoard of this folder; whether there was one."""
-    from tensorboard import manager
-
-    found = find(logdir)
-    process = next((_process(info) for info in manager.get_all() if found and info.pid == found.pid), None)
-    if process is None:
-        return False
-    try:
-        process.terminate()  # which looks once more whether it is the same process
-    except psutil.Error:
-        return False
-    return True
+    for _, process in _running(logdir):
+        try:
+            process.terminate()  # which looks once more whether it is the same process
+        except psutil.Error:
+            return False
+        return True
+    return False
 
 
 def _process(info: Any) -> psutil.Process | None:
