@@ -26,7 +26,12 @@ class Training:
     since: str
 
     def __str__(self) -> str:
-        return f"process {self.pid}, since {self.since}" if self.pid else "of a process that is not named"
+        return f"process {self.pid}, since {self.since}" if self.pid else "a process that is not named"
+
+    @property
+    def stop(self) -> str:
+        """How to end it, in words. `kill 0` would end whatever types it."""
+        return f"stop it: kill {self.pid}" if self.pid else "stop it"
 
 
 def hold(folder: Path) -> Training | None:
@@ -38,16 +43,13 @@ def hold(folder: Path) -> Training | None:
     if path in _held:
         return None
     file = path.open("a+", encoding="utf-8")
-    for left in reversed(range(TRIES)):
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            if left:
-                time.sleep(PAUSE)
-                continue
-            with file:
-                return _read(file)
-        break
+    for _ in range(TRIES):
+        if _lock(file, fcntl.LOCK_EX):
+            break
+        time.sleep(PAUSE)
+    else:
+        with file:
+            return _read(file)
     file.truncate(0)
     json.dump(asdict(Training(pid=os.getpid(), since=f"{datetime.now():%Y-%m-%d %H:%M}")), file)
     file.flush()
@@ -62,13 +64,9 @@ def find_training(run: RunFolder) -> Training | None:
         return None  # closing a second handle would give this process's own lock away
     try:
         with path.open(encoding="utf-8") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                return _read(file)
-    except OSError:
-        pass  # no training was ever here, or the disk knows no locks
-    return None
+            return None if _lock(file, fcntl.LOCK_SH) else _read(file)
+    except OSError:  # no training was ever here, or the disk knows no locks
+        return None
 
 
 def check_active(run: RunFolder) -> list[Finding]:
@@ -77,9 +75,17 @@ def check_active(run: RunFolder) -> list[Finding]:
     if training is None:
         return []
     message = f"training is already running here ({training}), and a second one would overwrite what it saves"
-    stop = f"stop it: kill {training.pid}" if training.pid else "stop it"
-    fix = f"wait until it has ended, or {stop}; the same command then resumes from its latest checkpoint. Another run beside it: --workspace FOLDER"
+    fix = f"wait until it has ended, or {training.stop}; the same command then resumes from its latest checkpoint. Another run beside it: --workspace FOLDER"
     return [Finding(code="run.active", level="error", where=str(run.folder), message=message, fix=fix)]
+
+
+def _lock(file: IO[str], kind: int) -> bool:
+    """Whether the file is locked now. Raises OSError where the disk knows no locks."""
+    try:
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _read(file: IO[str]) -> Training:

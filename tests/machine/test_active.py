@@ -73,6 +73,16 @@ def test_a_child_that_outlives_training_does_not_hold_its_run(start, tmp_path):
     assert active.find_training(RunFolder(folder=tmp_path)) is None
 
 
+def test_a_holder_that_has_not_written_its_name_yet_is_no_process_to_kill(start, tmp_path):
+    """`kill 0` would end whatever types it."""
+    process = holding(start, tmp_path)
+    (tmp_path / active.LOCK).write_text("")
+    (finding,) = active.check_active(RunFolder(folder=tmp_path))
+    assert "a process that is not named" in finding.message
+    assert "kill" not in finding.fix + active.find_training(RunFolder(folder=tmp_path)).stop
+    process.kill()
+
+
 def test_looking_does_not_keep_a_training_from_beginning(start, tmp_path):
     (tmp_path / active.LOCK).touch()
     looking = start(

@@ -35,8 +35,8 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         self.stopwatch: Stopwatch | None = None
 
     def register(self, cfg: Any) -> None:
-        """Before Axolotl patches the attention. Training, or the tokenising before it, is one at a
-        time in a run's folder, and ends with its launcher."""
+        """Before Axolotl patches the attention. Training, or the tokenising before it, is one at a time in a run's folder, and ends with its
+        launcher."""
         if Path(sys.argv[0]).parts[-3:] in TRAINING:
             hold_run(Path(cfg.output_dir).parent)
             let_finish("terminate_handler")

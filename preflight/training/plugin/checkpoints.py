@@ -27,7 +27,7 @@ def hold_run(folder: Path) -> None:
         LOG.warning("%s can't be locked: %s", folder, error)
         return
     if other:
-        raise SystemExit(f"training is already running in {folder} ({other}); nothing of it was touched. To stop it: kill {other.pid}")
+        raise SystemExit(f"training is already running in {folder} ({other}); nothing of it was touched. Wait until it has ended, or {other.stop}")
 
 
 class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
