@@ -5,15 +5,21 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from preflight.files import quoted
 from preflight.findings import Finding
 from preflight.machine.run_folder import RunFolder
 
 
 def remove_incomplete(run: RunFolder) -> list[Finding]:
-    """Delete what is incomplete, so that the launch makes it anew. Axolotl 0.19.0 loads whatever folder is not empty. Raises OSError."""
+    """Delete what is incomplete, so that the launch makes it anew. Axolotl 0.19.0 loads whatever folder is not empty."""
     removed = [folder for folder in find_prepared(run) if not is_complete(folder)]
-    for folder in removed:
-        shutil.rmtree(folder)
+    try:
+        for folder in removed:
+            shutil.rmtree(folder)
+    except OSError as error:
+        message = f"tokenised rows that an interrupted session left incomplete can't be removed: {error.strerror}"
+        fix = f"rm -r {quoted(run.prepared)}"
+        return [Finding(code="workspace.not-writable", level="error", where=str(error.filename or run.prepared), message=message, fix=fix)]
     message = "tokenised rows that an interrupted session left incomplete were removed; training makes them anew"
     return [Finding(code="data.prepared-again", level="info", where=str(folder), message=message) for folder in removed]
 

@@ -65,8 +65,10 @@ def write_launch(run: RunState, data: Data, scale: Scale | None, machine: Machin
         launch = Launch(config_path=path, environment=variables, commands=commands, written=diagnostics.may_write)
     if not diagnostics.may_write or (run.finished and path.exists()):
         return launch
+    diagnostics.check(remove_incomplete, run.folder)
+    if not diagnostics.ok:
+        return Launch(config_path=path)
     try:
-        diagnostics.add(*remove_incomplete(run.folder))
         mirror.write_settings(run.folder.folder, run.mirror)
         write_atomic(path, render(config, launch.line))
     except OSError as error:

@@ -1,5 +1,7 @@
 """Rows as datasets itself writes them, cut off where a kill can cut them off."""
 
+import subprocess
+
 import pytest
 from datasets import Dataset, load_from_disk
 
@@ -51,6 +53,20 @@ def test_what_a_kill_left_is_made_again(prepared, when):
     assert (finding.code, finding.where) == ("data.prepared-again", str(folder))
     assert not folder.exists()
     assert load_from_disk(prepared.prepared / "rows/validation")["input_ids"] == [[1, 2], [3]]
+
+
+def test_what_can_not_be_removed_is_said_with_its_folder(prepared):
+    """A folder that is a mount of its own: not even root removes it."""
+    folder = prepared.prepared / "rows/train"
+    KILLS["before the info"](folder)
+    if subprocess.run(["mount", "--bind", folder, folder], check=False, capture_output=True).returncode:
+        pytest.skip("a mount needs root")
+    try:
+        (finding,) = remove_incomplete(prepared)
+        assert (finding.code, finding.level, finding.where) == ("workspace.not-writable", "error", str(folder))
+        assert str(prepared.prepared) in finding.fix
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_preflight_removes_it_and_a_plan_does_not(preflight, tmp_path):
