@@ -117,9 +117,8 @@ def drive(tmp_path):
 
 @dataclass(frozen=True)
 class SmokeRun:
-    """The README's first command, in a fresh copy of the project: begun under another split of the step, its launcher
-    killed, run to its end as
-    the README writes it, and once more."""
+    """The README's first command, in a fresh copy of the project: begun under another split of the step, its launcher killed, run to its
+    end as the README writes it, and once more."""
 
     checkout: Path
     killed: str  # output up to the kill
@@ -209,5 +208,6 @@ def axolotl():
 
 
 def pytest_collection_modifyitems(items):
-    """What trains comes first: of two workers none is left alone with it at the end."""
-    items.sort(key=lambda item: not {"acceptance", "training"} & set(item.path.parts))
+    """What trains comes first, then what asks Axolotl: of two workers none is left alone with them at the end."""
+    asking = {item.path for item in items if "axolotl" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (not {"acceptance", "training"} & set(item.path.parts), item.path not in asking))
