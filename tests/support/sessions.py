@@ -79,7 +79,9 @@ class Machine:
         """The machine is taken away: nothing of its disk is left but what is on Drive."""
         self.kill()
         for path in self.workspace.iterdir():
-            if path.name != "drive":
+            if path.is_file():
+                path.unlink()
+            elif path.name != "drive":
                 shutil.rmtree(path)
 
     def wait_for_copy(self, step):
