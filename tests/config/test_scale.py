@@ -23,10 +23,10 @@ from preflight.config.scale import (
 from preflight.config.values import step_size
 from preflight.config.yaml_file import YamlFile, read_yaml
 from preflight.files import CONFIGS
-from preflight.launch.command import check_shared, launch_commands, launch_variables, preprocess_line
-from preflight.machine.environment import Environment, inspect_environment
+from preflight.launch.command import check_shared, launch_commands, launch_variables
+from preflight.machine.environment import Environment
 from preflight.machine.gpu import Gpu
-from tests.conftest import CHECKOUT, in_this_environment, run
+from tests.conftest import CHECKOUT
 
 SHIPPED = ["mistral_qlora", "mistral_qlora_chat", "mistral_qlora_padded", "smoke"]
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", memory_gib=79.6, compute_capability=(9, 0))
@@ -145,16 +145,6 @@ def test_a_worker_of_ray_starts_where_the_paths_lead_somewhere_and_reports_nothi
     assert (variables["RAY_CHDIR_TO_TRIAL_DIR"], variables["RAY_USAGE_STATS_ENABLED"]) == ("0", "0")
     assert variables["PYTHONPATH"] == str(CHECKOUT), "or Axolotl's script would train without the kit's plugin, and say so in a traceback only"
     assert not any(name.startswith("RAY_") for name in launch_variables(config("smoke"), local_rows=True))
-
-
-def test_rows_are_tokenised_beforehand_by_the_command_that_is_printed(preflight, tmp_path):
-    ran = preflight("axolotl_configs/smoke.yaml", "--json", cwd=CHECKOUT)
-    line = preprocess_line(inspect_environment(), Path(ran.json["config_path"]), ran.json["environment"])
-    done = run("bash", "-c", line, cwd=CHECKOUT, env=in_this_environment())
-    assert done.code == 0
-    assert "Plugin loaded successfully: preflight.axolotl_plugin.KitPlugin" in done.out + done.err
-    assert "Traceback" not in done.out + done.err
-    assert list((tmp_path / "workspace/runs/smoke/prepared").rglob("*.arrow"))
 
 
 def test_without_a_number_it_is_the_gpus_that_are_here(preflight):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ import torch
 from preflight.checkpoints import manifest, mirror
 from preflight.checkpoints.records import read_records
 from preflight.checkpoints.verify import is_finished
+from preflight.launch.command import preprocess_line
+from preflight.machine.environment import inspect_environment
 from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.packing import once_a_batch
 from preflight.training.plugin.stopwatch import Stopwatch
@@ -85,28 +88,36 @@ def test_a_stopwatch_leaves_out_what_is_no_plain_step(tmp_path, monkeypatch):
     assert record.steps == 5, "nine, less three that warm up and the one that follows the save"
 
 
-def test_a_run_that_came_to_nothing_is_stopped_and_saves_nothing_that_counts(tmp_path):
-    """Real runs with a rate that makes each weight NaN in its first step; in one, its last step is the one where it is stopped."""
+def test_rows_tokenised_beforehand_and_a_run_that_came_to_nothing(preflight, tmp_path):
+    """The printed command tokenises; then real runs with a rate that makes each weight NaN in its first step, in one of which the last step
+    is the one where it is stopped. They find the tokenised rows, and so start in half the time."""
     settings = {"learning_rate": "1e12", "max_grad_norm": "null", "warmup_ratio": "0", "logging_steps": "2", "save_steps": "2", "eval_steps": "4"}
-    reports = {}
-    for last in (4, 400):
-        values = settings | {"max_steps": last, "output_dir": f"{tmp_path}/{last}/results"}
-        arguments = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-        command = [sys.executable, "-m", "preflight", "axolotl_configs/smoke.yaml", "--workspace", tmp_path / str(last)]
-        reports[last] = json.loads(run(*command, *arguments, "--json", cwd=CHECKOUT).out)
-    env = in_this_environment() | reports[4]["environment"] | {"PYTHONPATH": str(CHECKOUT), "ACCELERATE_USE_CPU": "true"}
-    done = run(
-        sys.executable, CHECKOUT / "tests/support/train_each.py", *(report["config_path"] for report in reports.values()), cwd=CHECKOUT, env=env
-    )
+    workspace, runs = tmp_path / "workspace", {4: tmp_path / "4", 400: tmp_path / "400"}
+    for last, folder in runs.items():
+        values = settings | {"max_steps": last, "output_dir": folder / "results"}
+        report = preflight(
+            "axolotl_configs/smoke.yaml", *(part for key, value in values.items() for part in ("--set", f"{key}={value}")), "--json"
+        ).json
+        folder.mkdir(exist_ok=True)
+        shutil.copy(report["config_path"], folder / "smoke.yaml")
+    done = run("bash", "-c", preprocess_line(inspect_environment(), runs[4] / "smoke.yaml", report["environment"]), env=in_this_environment())
+    assert done.code == 0
+    assert "Plugin loaded successfully: preflight.axolotl_plugin.KitPlugin" in done.out + done.err
+    tokenised = {path: path.stat().st_mtime_ns for path in (workspace / "runs/smoke/prepared").rglob("*.arrow")}
+    assert tokenised
+
+    env = in_this_environment() | report["environment"] | {"PYTHONPATH": str(CHECKOUT), "ACCELERATE_USE_CPU": "true"}
+    done = run(sys.executable, CHECKOUT / "tests/support/train_each.py", *(folder / "smoke.yaml" for folder in runs.values()), env=env)
     assert done.code == 0, "Axolotl's own end, its adapter saved"
-    for last in (4, 400):
-        trained = (tmp_path / f"{last}/runs/smoke/trained.log").read_text()
+    assert {path: path.stat().st_mtime_ns for path in (workspace / "runs/smoke/prepared").rglob("*.arrow")} == tokenised
+    outputs = workspace / "runs/smoke/outputs"
+    assert not list(outputs.glob("checkpoint-*"))
+    assert not is_finished(outputs)
+    for last, folder in runs.items():
+        trained = (folder / "trained.log").read_text()
         assert f"ended at step 4 of {last}: the loss is nan" in trained
         assert "'loss': 'nan'" in trained
-        outputs = tmp_path / f"{last}/runs/smoke/outputs"
-        assert not list(outputs.glob("checkpoint-*"))
-        assert not is_finished(outputs)
-        assert [path.name for path in (tmp_path / f"{last}/results").iterdir()] == ["runs"], "curves, and nothing to go on from"
+        assert {path.name for path in (folder / "results").iterdir()} <= {"runs"}, "curves, and nothing to go on from"
 
 
 @pytest.mark.parametrize(
