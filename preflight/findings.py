@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 Level = Literal["ok", "info", "warning", "error"]
+MOUNT_AGAIN = "mount the disk again (on Colab: cell 2 of the notebook), then run preflight again"
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ class Diagnostics:
         return self.writes and self.ok
 
     def add(self, *findings: Finding) -> None:
-        self.findings += findings
+        """Add each that is not there yet: two steps that meet the same fault say it once."""
+        self.findings += (finding for finding in findings if finding not in self.findings)
 
     def check(self, check: Callable[P, Sequence[Finding]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Add what the check finds."""
@@ -60,6 +62,9 @@ class Diagnostics:
         """What the step returns, or `default` where it crashes."""
         try:
             return step(*args, **kwargs)
+        except TimeoutError as error:  # of machine/answering.py
+            self.add(no_answer(error))
+            return default
         except Exception:  # a fault of the kit: everything expected is a finding already
             log = Path(tempfile.gettempdir()) / f"preflight-crash-{os.getpid()}.log"
             with log.open("a", encoding="utf-8") as file:
@@ -74,6 +79,13 @@ class Diagnostics:
                 )
             )
             return default
+
+
+def no_answer(error: TimeoutError) -> Finding:
+    """`drive.no-answer`: a disk that hangs, and was not waited for."""
+    where = str(error.filename or "")
+    fix = f"{MOUNT_AGAIN}; where that hangs as well, restart the runtime"
+    return Finding(code="drive.no-answer", level="error", where=where, message=f"{error.strerror}; what lies there was not judged", fix=fix)
 
 
 def disk_trouble(error: OSError, folder: Path, what: str, size: int) -> Finding:

@@ -8,6 +8,7 @@ from preflight.data.stage import prepare_data
 from preflight.files import Progress, silent
 from preflight.findings import Diagnostics, Finding
 from preflight.launch.stage import write_launch
+from preflight.machine.answering import answering
 from preflight.machine.stage import inspect_machine
 from preflight.plan.stage import plan_run
 from preflight.request import Request
@@ -19,8 +20,8 @@ SKIPPED = Finding(code="internal.skipped", level="info", message="config, data a
 def preflight(request: Request, progress: Progress = silent) -> Report:
     """Look at the machine, the config and the data; unless `plan_only`, stage the rows and write the resolved YAML."""
     diagnostics = Diagnostics(writes=not request.plan_only)
-    settings = diagnostics.take(None, read_settings, request.settings)
-    file = diagnostics.take(None, read_yaml, request.config)
+    settings = diagnostics.take(None, answering(read_settings, request.settings), request.settings)
+    file = diagnostics.take(None, answering(read_yaml, request.config), request.config)
     machine = inspect_machine(request.workspace, request.planned_gpus(settings), diagnostics)
     if file is None or settings is None:
         diagnostics.add(SKIPPED)

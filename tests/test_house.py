@@ -40,6 +40,7 @@ HEAVY = {"torch", "transformers", "axolotl", "accelerate", "peft", "bitsandbytes
 STANDARD_LIBRARY_ONLY = (
     "files.py",
     "machine/run_folder.py",
+    "machine/answering.py",
     "checkpoints/manifest.py",
     "checkpoints/copies.py",
     "checkpoints/mirror.py",
@@ -137,6 +138,7 @@ def test_each_room_says_what_belongs_there_and_a_door_is_its_stage():
     assert {door for door in doors if door.count(".") > 1 and not door.endswith(".stage")} == {
         "preflight.config.settings",
         "preflight.config.yaml_file",
+        "preflight.machine.answering",
     }
 
 

@@ -5,7 +5,7 @@ for nothing. Standard library only: it runs beside training, in a process of its
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from preflight.checkpoints import manifest
 from preflight.checkpoints.copies import FINAL, KEPT, DamagedError, ForeignError, bring, checkpoints_in, prune, step_of, title
 from preflight.checkpoints.manifest import Manifest
 from preflight.files import Progress, require_mount, silent
+from preflight.machine.answering import answering
 from preflight.machine.run_folder import EVENTS, RECORDS
 
 SETTINGS = "mirror.json"  # beside the outputs: what preflight tells the plugin
@@ -66,22 +67,32 @@ def left_behind(outputs: Path) -> str:
     if settings is None or not settings.to:
         return ""
     try:
-        require_mount(settings.mount)
-        missing = [name for name in unmirrored(outputs, Path(settings.to)) if not is_small(name)]
+        missing = [name for name in answering(_missing, settings.to)(outputs, settings) if not is_small(name)]
     except OSError as error:
         return f"{settings.to} can't be read: {error.strerror or error}"
     names = ", ".join(map(title, missing))
     return f"{names} {'are' if len(missing) > 1 else 'is'} not in {settings.to}" if missing else ""
 
 
-def mirror(outputs: Path, settings: MirrorSettings, progress: Progress = silent, verified: set[int] | None = None) -> list[str]:
+def _missing(outputs: Path, settings: MirrorSettings) -> list[str]:
+    require_mount(settings.mount)
+    return unmirrored(outputs, Path(settings.to))
+
+
+def mirror(
+    outputs: Path,
+    settings: MirrorSettings,
+    progress: Progress = silent,
+    verified: Collection[int] = (),
+    on_verified: Callable[[int], object] = lambda step: None,
+) -> list[str]:
     """Bring all that is finished to Drive; return the names of what was brought. Raises OSError, with nothing half-taken.
 
-    `verified` gathers the steps that one process has copied and read back: these are kept whatever else lies there. What is not this
-    run's stays as it is; ForeignError names the first of it, once all else is brought.
+    `verified` are the steps that this session has copied and read back, and `on_verified` is told of each more: these are kept whatever
+    else lies there. What is not this run's stays as it is; ForeignError names the first of it, once all else is brought.
     """
     require_mount(settings.mount)
-    to, verified = Path(settings.to), set() if verified is None else verified
+    to, verified = Path(settings.to), set(verified)
     to.mkdir(parents=True, exist_ok=True)
     brought, foreign = list[str](), list[ForeignError]()
     for name in unmirrored(outputs, to):
@@ -99,6 +110,7 @@ def mirror(outputs: Path, settings: MirrorSettings, progress: Progress = silent,
         brought.append(name)
         if (step := step_of(outputs / name)) >= 0:
             verified.add(step)
+            on_verified(step)
             prune(to, settings.experiment, verified)
     prune(to, settings.experiment, verified)  # what an earlier kill left
     if foreign:

@@ -12,6 +12,7 @@ from preflight.checkpoints.mirror import MirrorSettings
 from preflight.checkpoints.verify import Checkpoint, content_problem, inspect_mirrored, latest_complete
 from preflight.files import Progress, exclusive_lock, quoted, require_mount
 from preflight.findings import Finding
+from preflight.machine.answering import answering
 from preflight.machine.platforms.base import Platform
 from preflight.machine.run_folder import RunFolder
 
@@ -23,7 +24,8 @@ def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
         return []
     try:
         with exclusive_lock(run.folder / mirror.LOCK, wait=False) as free:
-            brought = [name for name in mirror.mirror(run.outputs, settings, progress) if not mirror.is_small(name)] if free else []
+            bring = answering(mirror.mirror, settings.to, progress=progress)
+            brought = [name for name in bring(run.outputs, settings, progress) if not mirror.is_small(name)] if free else []
     except OSError as error:
         message = f"what an earlier session left is not on Drive yet: {error.strerror or error} (Errno {error.errno})"
         fix = f"when Drive is back: python -m preflight.mirror {quoted(run.outputs)}"

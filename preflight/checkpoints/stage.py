@@ -18,6 +18,7 @@ from preflight.config.stage import Recipe
 from preflight.config.yaml_file import read_yaml
 from preflight.files import Progress
 from preflight.findings import Diagnostics, to_plain
+from preflight.machine.answering import answering
 from preflight.machine.run_folder import RunFolder
 from preflight.machine.stage import Machine
 
@@ -69,7 +70,7 @@ def open_run(config: Config, recipe: Recipe, settings: Settings, machine: Machin
     keeping = _mirror_settings(results, settings, machine, fingerprint, throughput_key(config.values, machine_name(recipe, machine)))
     if results and keeping.to and diagnostics.writes and machine.writable:
         needed = checkpoint_bytes(config.values, recipe.shape) if recipe.shape else None
-        if probe := diagnostics.attempt(None, probe_drive, results, keeping.mount):
+        if probe := diagnostics.attempt(None, answering(probe_drive, results, progress=progress), results, keeping.mount):
             diagnostics.check(check_drive, probe, needed, workspace.platform)
     kept = _gather(run, keeping, fingerprint, machine, diagnostics, progress)
     latest, finished = latest_complete(kept), diagnostics.attempt(False, verify.is_finished, run.outputs)
@@ -78,7 +79,8 @@ def open_run(config: Config, recipe: Recipe, settings: Settings, machine: Machin
         diagnostics.check(verify.check_resume, latest, finished=finished, resume=settings.session.resume)
     if latest and not finished:
         config, _ = with_changes(config, _resume_changes(config, latest.path))
-    records = tuple(read_records([run.outputs, *([results] if results else [])]))
+    places = [run.outputs, *([results] if results else [])]
+    records = tuple(diagnostics.attempt([], answering(read_records, *places), places))
     return RunState(config=config, folder=run, mirror=keeping, kept=kept, records=records, finished=finished)
 
 
@@ -91,14 +93,16 @@ def _gather(
     local = verify.inspect_earlier(run.outputs, run_fingerprint(before.values) if before else None) if diagnostics.may_write else None
     if diagnostics.may_write:
         diagnostics.check(restore.mirror_leftovers, run, progress)
-    results, found = diagnostics.attempt((restore.DriveContents(), []), restore.inspect_results, keeping, platform)
+    results, found = diagnostics.attempt(
+        (restore.DriveContents(), []), answering(restore.inspect_results, keeping.to, progress=progress), keeping, platform
+    )
     diagnostics.add(*(() if diagnostics.writes else found))  # else the probe has said it
     mirrored = results.checkpoints
     diagnostics.check(verify.check_same_run, [local, verify.earlier_on_drive(mirrored, results.final, keeping.to)], fingerprint)
     diagnostics.check(restore.check_foreign, results, keeping.to)
     here = diagnostics.attempt((), verify.inspect_checkpoints, run.outputs)
     if diagnostics.may_write and keeping.to:
-        return diagnostics.take(here, restore.restore, run, keeping, here, mirrored, platform, progress)
+        return diagnostics.take(here, answering(restore.restore, keeping.to, progress=progress), run, keeping, here, mirrored, platform, progress)
     if diagnostics.writes:
         return here
     return tuple(sorted((*here, *mirrored), key=lambda one: one.step, reverse=True))

@@ -13,6 +13,7 @@ from preflight.checkpoints.copies import ForeignError, title
 from preflight.checkpoints.mirror import LOCK, MirrorSettings, is_small, mirror, read_settings, unmirrored
 from preflight.cli.console import EXIT_ERROR, EXIT_USAGE, guarded, progress_line, show
 from preflight.files import exclusive_lock, quoted
+from preflight.machine.answering import answering
 
 EVERY = 30  # seconds between two looks at the event files; a save is told at once
 RETRY = 5  # seconds between two tries when Drive is in trouble
@@ -26,6 +27,7 @@ TROUBLE = {
     errno.EROFS: "can only be read",
     errno.EACCES: "refuses to be written",
     errno.EEXIST: "holds something that is not of this run and is left as it is; choose another output_dir",
+    errno.ETIMEDOUT: "does not answer; mount it again (cell 2 of the notebook)",
     errno.EIO: "answers with input/output errors, as it does when a quota is used up",
 }
 
@@ -56,7 +58,7 @@ def _mirror(outputs: Path, *, watch: bool) -> int:
 
 def _once(outputs: Path, settings: MirrorSettings) -> int:
     try:
-        brought = mirror(outputs, settings, progress_line)
+        brought = answering(mirror, settings.to, progress=progress_line)(outputs, settings, progress_line)
     except OSError as error:
         _say(f"{settings.to} {_reason(error)}")
         return EXIT_ERROR
@@ -72,7 +74,9 @@ def _watch(outputs: Path, settings: MirrorSettings) -> int:
     verified = set[int]()
     while True:
         try:
-            brought = [name for name in mirror(outputs, settings, verified=verified) if not is_small(name)]
+            bring = answering(mirror, settings.to)
+            names = bring(outputs, settings, verified=frozenset(verified), on_verified=verified.add)
+            brought = [name for name in names if not is_small(name)]
             if trouble:
                 _say(f"{settings.to} is back")
             elif brought:
@@ -94,7 +98,7 @@ def _last_word(outputs: Path, settings: MirrorSettings, trouble: str) -> int:
     if not trouble:
         return 0
     try:
-        left = ", ".join(_named(unmirrored(outputs, Path(settings.to))))
+        left = ", ".join(_named(answering(unmirrored, settings.to)(outputs, Path(settings.to))))
     except OSError:
         left = "what was saved last"
     _say(f"{left or 'nothing'} could not be mirrored. When {settings.to} is back: python -m preflight.mirror {quoted(outputs)}")

@@ -96,6 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _may_hold_rows(path: Path) -> bool:
+    """Whether --data names a folder or a zip. Of a disk that fails or hangs the data stage says more."""
+    from preflight.machine.answering import answering
+
+    try:
+        return answering(Path.is_dir, path)(path) or (path.suffix == ".zip" and answering(Path.is_file, path)(path))
+    except OSError:
+        return True
+
+
 def _request(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Request":
     """What the arguments ask for; ends with one sentence and exit code 2 where they don't go together."""
     from preflight.config.layers import UsageError, parse_override
@@ -106,7 +116,7 @@ def _request(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Requ
     from preflight.request import Request
 
     source = DataSource.named(args.data, sha256=args.sha256 or "", show_example=args.show_example)
-    if source.path and not (source.path.is_dir() or (source.path.suffix == ".zip" and source.path.is_file())):
+    if source.path and not _may_hold_rows(source.path):
         parser.error(f"--data {masked_text(args.data)}: no such folder or zip")
     if args.sha256 and not source.address:
         parser.error("--sha256: it goes with --data https://...; a zip on disk is checked against the file .sha256 beside it")

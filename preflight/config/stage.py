@@ -15,6 +15,7 @@ from preflight.config.values import step_size
 from preflight.config.yaml_file import YamlFile
 from preflight.findings import Diagnostics
 from preflight.machine.active import check_active
+from preflight.machine.answering import answering
 from preflight.machine.gpu import check_driver
 from preflight.machine.stage import Machine
 
@@ -57,7 +58,7 @@ def resolve_config(
     shape = _judge_model(config, machine, diagnostics)
     situation = Situation(
         compute_capability=machine.gpu.compute_capability if machine.gpu and config.needs_gpu else None,
-        base_model_missing=diagnostics.attempt(False, base_model.is_missing, _model(config)),
+        base_model_missing=diagnostics.attempt(False, answering(base_model.is_missing, _model(config)), _model(config)),
         installed=machine.environment.installed,
         reported=reported,
     )
@@ -120,7 +121,7 @@ def _judge_model(config: Config, machine: Machine, diagnostics: Diagnostics) -> 
     if diagnostics.writes:
         reading = diagnostics.attempt(None, base_model.inspect_hub, _model(config))
         diagnostics.check(base_model.check_hub, reading, machine.workspace.platform, config.where("base_model"))
-    return diagnostics.attempt(None, base_model.find_shape, _model(config))
+    return diagnostics.attempt(None, answering(base_model.find_shape, _model(config)), _model(config))
 
 
 def _model(config: Config) -> str:

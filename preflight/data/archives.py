@@ -41,12 +41,14 @@ class Archive:
 
 
 def inspect_archive(path: Path) -> Archive:
-    """Look at an archive's directory. Nothing is unpacked."""
+    """Look at an archive's directory. Nothing is unpacked. Raises OSError, but for a file that is not there."""
     try:
         size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_litter(entry.filename)]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, IndexError) as error:  # IndexError: an entry without a name
+    except FileNotFoundError:
+        return Archive(path=path, problem="there is no such file")
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, IndexError) as error:  # IndexError: an entry without a name
         return Archive(path=path, problem=f"it is cut off, or no zip file: {error}")
     if len(entries) > MOST_FILES:
         return Archive(path=path, problem=f"it holds {len(entries):,} files, and {MOST_FILES:,} are the most that are unpacked")

@@ -1,14 +1,16 @@
 """The third stage: the rows are found, staged and judged."""
 
 import contextlib
+import errno
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from preflight.config.layers import Config, with_changes
-from preflight.config.settings import Settings
+from preflight.config.settings import Rows, Settings
 from preflight.config.values import dataset_entries
 from preflight.data import archives, download, staging
 from preflight.data.audit import DatasetLengths, audit_rows, show_example
@@ -16,7 +18,8 @@ from preflight.data.paths import path_changes
 from preflight.data.preview import Preview
 from preflight.data.staging import DataFile, Staged
 from preflight.files import Progress, exclusive_lock
-from preflight.findings import Diagnostics, Level, to_plain
+from preflight.findings import MOUNT_AGAIN, Diagnostics, Finding, Level, to_plain
+from preflight.machine.answering import answering, mount_that_may_hang
 from preflight.machine.workspace import Workspace
 
 LOCK = ".staging.lock"  # in the workspace
@@ -69,14 +72,24 @@ class Data:
 def prepare_data(source: DataSource, config: Config, settings: Settings, workspace: Workspace, diagnostics: Diagnostics, progress: Progress) -> Data:
     """The rows that the config names, staged unless this is a plan, and judged. What is wrong with them goes to `diagnostics`."""
     with _alone(workspace, diagnostics, progress), _unpacked(workspace, diagnostics) as folder:
-        place = _find_source(source, settings, workspace, folder, diagnostics, progress)
-        files = diagnostics.attempt((), staging.find_data, config.values, workspace, settings.data, place)
+        usual = _usual_places(config, settings, workspace)
+        place = _find_source(source, usual, workspace.local(settings.data.drive_folder), folder, diagnostics, progress)
+        looked = [place] if place else usual
+        files = diagnostics.take((), answering(_find_data, *looked), config.values, workspace, settings.data, place)
         staged = _stage(files, diagnostics, progress)
-        lengths = diagnostics.take(DatasetLengths(), audit_rows, config.values, files, staged, progress)
-        example = diagnostics.take(None, show_example, config.values, files, staged, source.show_example) if source.show_example else None
+        read = [rows.folder for rows in staged]
+        lengths = diagnostics.take(DatasetLengths(), answering(audit_rows, *read, progress=progress), config.values, files, staged, progress)
+        show = answering(show_example, *read, progress=progress)
+        example = diagnostics.take(None, show, config.values, files, staged, source.show_example) if source.show_example else None
     changed, _ = with_changes(config, path_changes(files, staged, workspace.run(config.name)))
     local = len(list(dataset_entries(config.values))) == sum(bool(file.key) for file in files)
     return Data(config=changed, staged=tuple(staged), lengths=lengths, example=example, local=local)
+
+
+def _usual_places(config: Config, settings: Settings, workspace: Workspace) -> list[Path]:
+    """Where rows are looked for without --data."""
+    paths = [path for _, entry in dataset_entries(config.values) if isinstance(path := entry.get("path"), str)]
+    return [staging.usual_place(path, workspace, settings.data) for path in paths]
 
 
 @contextlib.contextmanager
@@ -104,15 +117,15 @@ def _unpacked(workspace: Workspace, diagnostics: Diagnostics) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _find_source(
-    source: DataSource, settings: Settings, workspace: Workspace, unpacked: Path, diagnostics: Diagnostics, progress: Progress
-) -> Path | None:
+def _find_source(source: DataSource, usual: Sequence[Path], drive: Path, unpacked: Path, diagnostics: Diagnostics, progress: Progress) -> Path | None:
     """The folder that the rows come from, fetched and unpacked if need be; None for where the config says."""
     place = source.path
     if source.address:
         place = diagnostics.take(None, download.fetch, source.address, source.sha256, unpacked, progress)
-    if archive := archives.find_archive(place, workspace.local(settings.data.drive_folder)):
-        place = diagnostics.take(None, archives.bring_archive, archive, unpacked, progress)
+    named = place or drive
+    wanted = place or drive in (path.parent for path in usual)
+    if wanted:
+        place = diagnostics.take(place, answering(_unpack, named, progress=progress), place, drive, unpacked, progress)
     return place
 
 
@@ -122,7 +135,45 @@ def _stage(files: Sequence[DataFile], diagnostics: Diagnostics, progress: Progre
     missing: Level = "error" if diagnostics.writes else "warning"
     staged = []
     for folder, group in itertools.groupby(sorted(files, key=lambda file: str(file.staged)), key=lambda file: file.staged.parent):
-        sources = [staging.inspect_source(file.source) for file in group]
-        rows = diagnostics.take(None, staging.bring, sources, folder, copy=copy, missing=missing, progress=progress)
+        places = [file.source for file in group]
+        bring = answering(_bring, *places, progress=progress)
+        rows = diagnostics.take(None, bring, places, folder, copy=copy, missing=missing, progress=progress)
         staged += [rows] if rows else []
     return staged
+
+
+# what may run in a process of its own, since it looks at a disk that may hang: what the system says of it becomes a finding
+
+
+def _find_data(values: Mapping[str, Any], workspace: Workspace, places: Rows, source: Path | None) -> tuple[tuple[DataFile, ...], list[Finding]]:
+    try:
+        return staging.find_data(values, workspace, places, source), []
+    except OSError as error:
+        return (), [_unreadable(error)]
+
+
+def _unpack(place: Path | None, drive: Path, unpacked: Path, progress: Progress) -> tuple[Path | None, list[Finding]]:
+    """The folder of the archive's files, or `place` as it is where there is no archive."""
+    try:
+        archive = archives.find_archive(place, drive)
+        return archives.bring_archive(archive, unpacked, progress) if archive else (place, [])
+    except OSError as error:
+        return None, [_unreadable(error)]
+
+
+def _bring(places: Sequence[Path], folder: Path, *, copy: bool, missing: Level, progress: Progress) -> tuple[Staged | None, list[Finding]]:
+    try:
+        sources = [staging.inspect_source(place) for place in places]
+    except OSError as error:
+        return None, [_unreadable(error)]
+    return staging.bring(sources, folder, copy=copy, missing=missing, progress=progress)
+
+
+def _unreadable(error: OSError) -> Finding:
+    """Rows that can't be looked at where they are. A mount that dropped out is one fault, whichever file was asked for first."""
+    where, dropped_out = str(error.filename or ""), error.errno in (errno.ENOTCONN, errno.EIO, errno.ESTALE)
+    if dropped_out and (mount := mount_that_may_hang(where)):
+        where = mount[1]
+    message = f"the rows can't be read: {error.strerror or error} (Errno {error.errno})"
+    fix = MOUNT_AGAIN if dropped_out else "check the disk and the permissions, then run preflight again"
+    return Finding(code="data.unreadable", level="error", where=where, message=message, fix=fix)

@@ -69,8 +69,7 @@ def find_data(values: Mapping[str, Any], workspace: Workspace, places: Rows, sou
         path = entry.get("path")
         if isinstance(path, str) and path.endswith(SUFFIXES):
             staged = workspace.staged(path)
-            usual = workspace.local(places.drive_folder) / staged.name if Path(path).is_relative_to(places.folder) else workspace.local(path)
-            candidate = source / staged.name if source else usual
+            candidate = source / staged.name if source else usual_place(path, workspace, places)
             found.append(DataFile(key=f"{key}.path", staged=staged, source=candidate if candidate.exists() or not staged.exists() else staged))
     if found and places.test_file:
         test = DataFile(source=found[0].source.with_name(places.test_file), staged=found[0].staged.with_name(places.test_file))
@@ -79,11 +78,17 @@ def find_data(values: Mapping[str, Any], workspace: Workspace, places: Rows, sou
     return tuple(found)
 
 
+def usual_place(path: str, workspace: Workspace, places: Rows) -> Path:
+    """Where a data file of the config is looked for without --data."""
+    on_drive = Path(path).is_relative_to(places.folder)
+    return workspace.local(places.drive_folder) / workspace.staged(path).name if on_drive else workspace.local(path)
+
+
 def inspect_source(path: Path) -> Source:
-    """The file's size and age, without opening it."""
+    """The file's size and age, without opening it. Raises OSError, but for a file that is not there."""
     try:
         stat = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return Source(path=path, bytes=-1, modified_ns=0)
     return Source(path=path, bytes=stat.st_size if path.is_file() else -2, modified_ns=stat.st_mtime_ns)
 

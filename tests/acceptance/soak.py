@@ -4,8 +4,10 @@ Writes a table as docs/reliability.md shows it; exits 1 if a run was not survive
 """
 
 import argparse
+import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -46,7 +48,7 @@ class Soak:
         reference.run()
         self.losses = reference.losses()
         assert sorted(self.losses) == list(range(1, LAST + 1))
-        for fault in (kills, vanishing, dropping_out, gone_for_good, full, read_only, erring, slow, harmed_files, another_split):
+        for fault in (kills, vanishing, dropping_out, gone_for_good, full, read_only, erring, slow, hanging, harmed_files, another_split):
             if not only or fault.__name__ in only:
                 fault(self)
         leaks = [leak for machine in self.machines for leak in machine.leaks()]
@@ -182,6 +184,29 @@ def slow(soak):
     drive = soak.drive(machine)
     how = "a FUSE mount that takes 0.3 s for each write of 128 kB or less, from step 6 to the end of training"
     refusing(soak, machine, lambda: drive.faults(delay=0.3), drive.faults, "Drive that is slow", how)
+    drive.kill()
+    drive.unmount()
+
+
+def hanging(soak):
+    """Drive's process stops at step 6 and never answers: training ends all the same, and the next session mirrors."""
+    machine = soak.machine("hanging", colab=True)
+    drive = soak.drive(machine)
+    machine.start()
+    machine.wait_for(lambda: (machine.drive / "checkpoint-6/manifest.json").exists())
+    os.kill(drive.process.pid, signal.SIGSTOP)
+    machine.wait_for(lambda: (machine.outputs / "manifest.json").exists())
+    since = time.monotonic()
+    machine.process.wait()
+    waited = time.monotonic() - since
+    said = machine.log.read_text()
+    codes = [finding["code"] for finding in machine.preflight()["findings"]]
+    os.kill(drive.process.pid, signal.SIGCONT)
+    told = f"python -m preflight.mirror {machine.outputs}" in said and "drive.no-answer" in codes
+    finished = soak.ended(machine)
+    there = (machine.drive / f"checkpoint-{LAST}/manifest.json").exists() and (machine.drive / "adapter_model.safetensors").exists()
+    how = "the process of its FUSE mount stopped at step 6, to the end of training and the next preflight"
+    soak.row("Drive that hangs", how, told and finished and there, f"none; training ended {waited:.0f} s after its adapter was saved")
     drive.kill()
     drive.unmount()
 

@@ -122,7 +122,7 @@ def test_new_checkpoints_are_not_pruned_for_damaged_ones_of_higher_steps(run):
     verified = set()
     for step in (6, 12, 18):
         checkpoint(outputs, step)
-        mirror.mirror(outputs, settings, verified=verified)
+        mirror.mirror(outputs, settings, verified=verified, on_verified=verified.add)
     assert {"checkpoint-12", "checkpoint-18"} <= set(names(to))
     assert [one.step for one in inspect_mirrored(to) if not manifest.difference(one.path, manifest.read(one.path), hashes=True)] == [18, 12]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preflight.files import require_mount
+from preflight.machine.answering import answering
 from preflight.machine.platforms.base import CONFIG_ROOT
 
 
@@ -32,13 +33,11 @@ class Colab:
     def mount(self, mount: str, folders: Sequence[str]) -> str:
         """A mount point that holds files of its own is refused by Colab, so nothing is ever made under one that is not mounted."""
         try:
-            if not os.path.ismount(mount):
+            if not answering(os.path.ismount, mount)(mount):
                 from google.colab import drive
 
                 drive.mount(mount)
-            require_mount(mount)
-            for folder in folders:
-                Path(folder).mkdir(parents=True, exist_ok=True)
+            answering(_make, mount)(mount, folders)
         except ImportError:
             return "this is not Colab: google.colab is not here"
         except AttributeError:  # 'NoneType' object has no attribute 'kernel'
@@ -65,3 +64,9 @@ class Colab:
             runtime.unassign()
         except Exception as error:  # RuntimeManagementError: it is given back already
             raise RuntimeError(str(error) or type(error).__name__) from None
+
+
+def _make(mount: str, folders: Sequence[str]) -> None:
+    require_mount(mount)
+    for folder in folders:
+        Path(folder).mkdir(parents=True, exist_ok=True)
