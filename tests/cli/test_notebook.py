@@ -1,11 +1,17 @@
 """What a cell does that hands the machine back, and what its children are told. The whole notebook: tests/acceptance/test_notebook.py."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 
 from preflight.checkpoints import mirror
 from preflight.checkpoints.mirror import MirrorSettings
 from preflight.cli.notebook import CellError, Session, stream
-from tests.checkpoints.test_mirror import EXPERIMENT, checkpoint
+from tests.checkpoints.test_mirror import EXPERIMENT, checkpoint, final
+from tests.conftest import CHECKOUT, tree
+from tests.support.drive import Disk, can_mount
 
 
 @pytest.fixture
@@ -28,6 +34,47 @@ def test_a_machine_is_not_handed_back_while_something_is_only_on_it(session, tmp
     assert not (tmp_path / "unassigned").exists()
     session.hand_back(True)
     assert (tmp_path / "unassigned").exists()
+
+
+def test_drive_fills_up_overnight(session, tmp_path):
+    """In the morning nothing is lost, the machine is still there, and one command brings everything once there is room."""
+    if not can_mount():
+        pytest.skip("a mount needs root")
+    disk, outputs = Disk(tmp_path / "content/drive", "2m"), session._outputs()
+    to = disk.mount / "MyDrive/run"
+    try:
+        mirror.write_settings(outputs.parent, MirrorSettings(to=str(to), mount=str(disk.mount), experiment=EXPERIMENT))
+        watch = f"import sys; from preflight.cli import mirror; mirror.PATIENCE, mirror.RETRY = 2, 1; sys.exit(mirror.main([{str(outputs)!r}, '--watch']))"
+        night = subprocess.Popen([sys.executable, "-c", watch], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+        while not (to / "checkpoint-6/manifest.json").exists():
+            assert night.poll() is None
+            time.sleep(0.02)
+        disk.fill()
+        for step in (12, 18):
+            checkpoint(outputs, step)
+        final(outputs)
+        saved = tree(outputs)
+        _, said = night.communicate()  # training ends, and with it the mirror's patience
+
+        assert night.returncode == 1
+        assert "is full; delete files there, and empty its trash" in said
+        assert "checkpoint-18, checkpoint-12, the final adapter could not be mirrored" in said
+        with pytest.raises(CellError, match="not handed back, and checkpoint-18, checkpoint-12, the final adapter are not in") as refused:
+            session.hand_back(True)
+        assert not (tmp_path / "unassigned").exists()
+        assert tree(outputs) == saved
+        assert (to / "checkpoint-6/manifest.json").exists()
+
+        disk.empty()
+        command = str(refused.value).partition("in a new cell: !")[2]
+        assert subprocess.run(["bash", "-c", command], capture_output=True).returncode == 0
+        session.hand_back(True)
+        assert (tmp_path / "unassigned").exists()
+        there = tree(to)
+        assert {name: there[name] for name in saved if name in there} == {name: saved[name] for name in saved if name in there}
+        assert {"checkpoint-12/manifest.json", "checkpoint-18/optimizer.pt", "adapter_model.safetensors"} <= there.keys()
+    finally:
+        disk.unmount()
 
 
 def test_elsewhere_there_is_nothing_to_hand_back(session, monkeypatch):
