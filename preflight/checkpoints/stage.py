@@ -75,6 +75,7 @@ def open_run(config: Config, recipe: Recipe, settings: Settings, machine: Machin
     kept = _gather(run, keeping, fingerprint, machine, diagnostics, progress)
     latest, finished = latest_complete(kept), diagnostics.attempt(False, verify.is_finished, run.outputs)
     diagnostics.check(verify.check_checkpoints, kept)
+    diagnostics.check(verify.check_best, kept, wanted=bool(config.values.get("load_best_model_at_end")) and not finished)
     if diagnostics.may_write:
         diagnostics.check(verify.check_resume, latest, finished=finished, resume=settings.session.resume)
     if latest and not finished:

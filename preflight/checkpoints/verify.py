@@ -93,6 +93,17 @@ def check_checkpoints(checkpoints: Sequence[Checkpoint]) -> list[Finding]:
     ]
 
 
+def check_best(checkpoints: Sequence[Checkpoint], *, wanted: bool) -> list[Finding]:
+    """`checkpoint.best-lost` where the run is to end with its best adapter, and the best so far is nowhere any more."""
+    latest = latest_complete(checkpoints)
+    held = manifest.read(latest.path) if latest and wanted else None
+    if latest is None or held is None or not held.best_step or any(one.step == held.best_step and not one.problem for one in checkpoints):
+        return []
+    message = f"the best checkpoint so far, of step {held.best_step}, is neither here nor in the folder for results"
+    fix = "no action needed: if no later evaluation is better, the final adapter is that of the last step, not of the best"
+    return [Finding(code="checkpoint.best-lost", level="warning", where=str(latest.path), message=message, fix=fix)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EarlierRun:
     """What a folder holds of an earlier run: its fingerprint, None where nothing says what it was."""

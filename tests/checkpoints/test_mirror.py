@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from preflight.checkpoints import copies, manifest, mirror
 from preflight.checkpoints.copies import FINAL
 from preflight.checkpoints.mirror import MirrorSettings
-from preflight.checkpoints.verify import inspect_checkpoints, inspect_mirrored, latest_complete
+from preflight.checkpoints.verify import check_best, inspect_checkpoints, inspect_mirrored, latest_complete
 from preflight.files import exclusive_lock
 from tests.conftest import CHECKOUT, in_small_disk, tree
 from tests.support.killing import killed_at
@@ -355,3 +355,17 @@ def test_a_manifest_that_names_files_elsewhere_is_none(tmp_path, name):
     written["files"][name] = [1, "0" * 64]
     (folder / manifest.NAME).write_text(json.dumps(written))
     assert manifest.read(folder) is None
+
+
+def test_a_best_checkpoint_that_is_nowhere_is_said(tmp_path):
+    outputs = tmp_path / "outputs"
+    for step in (50, 150, 200):
+        checkpoint(outputs, step, best=50)
+    assert check_best(inspect_checkpoints(outputs), wanted=True) == []
+    shutil.rmtree(outputs / "checkpoint-50")
+    (finding,) = check_best(inspect_checkpoints(outputs), wanted=True)
+    assert (finding.code, finding.level) == ("checkpoint.best-lost", "warning")
+    assert "of step 50, is neither here nor" in finding.message
+    assert check_best(inspect_checkpoints(outputs), wanted=False) == []
+    checkpoint(outputs, 250)
+    assert check_best(inspect_checkpoints(outputs), wanted=True) == [], "none is the best yet"

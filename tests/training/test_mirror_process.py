@@ -58,6 +58,18 @@ def warnings(monkeypatch):
     return lines
 
 
+def test_the_best_checkpoint_is_looked_for_where_this_machine_has_it(tmp_path):
+    """The trainer ends with its last adapter where nothing lies at the path that the machine before wrote down."""
+    outputs = tmp_path / "run/outputs"
+    save(outputs, 6)
+    moved = SimpleNamespace(is_world_process_zero=False, best_global_step=6, best_model_checkpoint="/content/elsewhere/checkpoint-6")
+    Mirror(outputs, EXPERIMENT).on_train_begin(None, moved, None)
+    assert moved.best_model_checkpoint == str(outputs / "checkpoint-6")
+    lost = SimpleNamespace(is_world_process_zero=False, best_global_step=12, best_model_checkpoint="/content/elsewhere/checkpoint-12")
+    Mirror(outputs, EXPERIMENT).on_train_begin(None, lost, None)
+    assert lost.best_model_checkpoint == "/content/elsewhere/checkpoint-12"
+
+
 def test_one_that_is_killed_is_started_again_and_training_ends_as_it_should(tmp_path, warnings):
     outputs, callback = begun(tmp_path)
     save(outputs, 6)

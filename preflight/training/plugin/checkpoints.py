@@ -39,7 +39,12 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
         self.state: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """Start the mirror, with what an earlier session left for it; an earlier final adapter is none any more."""
+        """Start the mirror, with what an earlier session left for it; an earlier final adapter is none any more. The best checkpoint lies
+        where this machine has it: the trainer's state holds its path on the machine that saved it, and where nothing lies there, the
+        trainer ends with the last adapter in the place of the best."""
+        best = self.outputs / f"checkpoint-{state.best_global_step}"
+        if state.best_global_step and best.is_dir():
+            state.best_model_checkpoint = str(best)
         if not state.is_world_process_zero:
             return
         hold_run(self.outputs.parent)
