@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeGuard, TypeVar
 
 Level = Literal["ok", "info", "warning", "error"]
 MOUNT_AGAIN = "mount the disk again (on Colab: cell 2 of the notebook), then run preflight again"
@@ -65,20 +65,28 @@ class Diagnostics:
         except TimeoutError as error:  # of machine/answering.py
             self.add(no_answer(error))
             return default
-        except Exception:  # a fault of the kit: everything expected is a finding already
-            log = Path(tempfile.gettempdir()) / f"preflight-crash-{os.getpid()}.log"
-            with log.open("a", encoding="utf-8") as file:
-                file.write(traceback.format_exc())
-            self.add(
-                Finding(
-                    code="internal.crash",
-                    level="error",
-                    where=f"{step.__module__}.{step.__qualname__}",
-                    message="internal error; this check was skipped",
-                    fix=f"report it with {log}",
-                )
-            )
+        except Exception as error:  # a fault of the kit: everything expected is a finding already
+            where = f"{step.__module__}.{step.__qualname__}"
+            message = "internal error; this check was skipped"
+            self.add(Finding(code="internal.crash", level="error", where=where, message=message, fix=f"report it with {log_crash(error)}"))
             return default
+
+
+def log_crash(error: Exception) -> str:
+    """What to report an error with: the file that its traceback was written to; where no disk takes one, the error and where it came from."""
+    try:
+        log = Path(tempfile.gettempdir()) / f"preflight-crash-{os.getpid()}.log"
+        with log.open("a", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+    return str(log)
+
+
+def is_full(error: Exception) -> TypeGuard[OSError]:
+    """Whether an error says that a disk has no room left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def no_answer(error: TimeoutError) -> Finding:
@@ -91,7 +99,7 @@ def no_answer(error: TimeoutError) -> Finding:
 def disk_trouble(error: OSError, folder: Path, what: str, size: int) -> Finding:
     """What an OSError while `what` was written below `folder` means: a full disk, or one that can't be read or written."""
     where, reason = str(error.filename or folder), error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         message = f"no room for {size:,} bytes of {what}: {reason}"
         fix = f"free {size / 2**20:,.0f} MiB on the disk of {folder.parent}, or choose another: --workspace DIR"
         return Finding(code="workspace.full", level="error", where=where, message=message, fix=fix)

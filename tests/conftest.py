@@ -101,6 +101,23 @@ def in_small_disk(folder: Path, options: str):
     return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", options, folder)
 
 
+def with_full_disk(folder: Path):
+    """A command prefix that runs what follows in /tmp, which is full, as /var/tmp is: there is no place for temporary files. The checkout and
+    the interpreter are still there if they lie below."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = """
+        full=$1 kept=$2; shift 3
+        mount -t tmpfs -o size=1m none "$full"
+        for keep in $kept; do
+            case $keep in /tmp/*) mkdir -p "$full${keep#/tmp}"; mount --rbind "$keep" "$full${keep#/tmp}";; esac
+        done
+        head -c 2m /dev/zero > "$full/filling" 2>/dev/null
+        mount --rbind "$full" /var/tmp; mount --rbind "$full" /tmp; cd /tmp; exec "$@"
+    """
+    keep = f"{CHECKOUT} {sys.prefix} {sys.base_prefix}"
+    return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", folder, keep, "--", "env", f"PYTHONPATH={CHECKOUT}:{FAKES}")
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 

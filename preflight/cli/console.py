@@ -3,14 +3,12 @@
 import os
 import re
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
 from preflight.files import Progress
-from preflight.findings import Finding
+from preflight.findings import Finding, is_full, log_crash
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
 INTERRUPTED = "Interrupted. No partial files were left; run the same command again to continue."
@@ -34,10 +32,11 @@ def guarded(program: str, command: Callable[[], int], interrupted: str = INTERRU
         install = "Install everything: scripts/setup.sh, then use .venv/bin/python"
         print(f"{program}: the Python package {error.name} is not installed. {install}", file=sys.stderr)
         return EXIT_USAGE
-    except Exception:
-        with tempfile.NamedTemporaryFile("w", prefix="preflight-crash-", suffix=".log", delete=False, encoding="utf-8") as log:
-            traceback.print_exc(file=log)
-        print(f"{program}: internal error, please report it with {log.name}", file=sys.stderr)
+    except Exception as error:
+        if is_full(error):  # of what is printed, or of a file that was asked for
+            print(f"{program}: {error.strerror}", file=sys.stderr)
+            return EXIT_ERROR
+        print(f"{program}: internal error, please report it with {log_crash(error)}", file=sys.stderr)
         return EXIT_FAULT
 
 

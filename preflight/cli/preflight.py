@@ -44,22 +44,33 @@ def _run(argv: list[str] | None) -> int:
     request = _request(parser, args)
 
     from preflight.cli.text import render_json, render_text
-    from preflight.files import write_atomic
     from preflight.pipeline import preflight
 
     with progress_bar() as progress:
         report = preflight(request, progress)
-    if args.report:
-        write_atomic(args.report, render_json(report) + "\n")
+    unwritten = _write_report(args.report, render_json(report)) if args.report else ""
     if args.json:
         show(render_json(report))
     else:
         width = min(shutil.get_terminal_size((110, 24)).columns, 130)
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         show(render_text(report, os.path.relpath(args.config), width, colour=colour).removesuffix("\n"))
+    if unwritten:
+        show(f"preflight: --report {args.report}: {unwritten}", error=True)
     if any(finding.code == "internal.crash" for finding in report.findings):
         return EXIT_FAULT
-    return 0 if report.ok else EXIT_ERROR
+    return 0 if report.ok and not unwritten else EXIT_ERROR
+
+
+def _write_report(path: Path, document: str) -> str:
+    """Write the document to a file; why that failed, or ''."""
+    from preflight.files import write_atomic
+
+    try:
+        write_atomic(path, f"{document}\n")
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -71,9 +71,9 @@ class Data:
 
 def prepare_data(source: DataSource, config: Config, settings: Settings, workspace: Workspace, diagnostics: Diagnostics, progress: Progress) -> Data:
     """The rows that the config names, staged unless this is a plan, and judged. What is wrong with them goes to `diagnostics`."""
-    with _alone(workspace, diagnostics, progress), _unpacked(workspace, diagnostics) as folder:
-        usual = _usual_places(config, settings, workspace)
-        place = _find_source(source, usual, workspace.local(settings.data.drive_folder), folder, diagnostics, progress)
+    with _alone(workspace, diagnostics, progress), contextlib.ExitStack() as scratch:
+        usual, drive = _usual_places(config, settings, workspace), workspace.local(settings.data.drive_folder)
+        place = _find_source(source, usual, drive, workspace, scratch, diagnostics, progress)
         looked = [place] if place else usual
         files = diagnostics.take((), answering(_find_data, *looked), config.values, workspace, settings.data, place)
         staged = _stage(files, diagnostics, progress)
@@ -107,26 +107,39 @@ def _alone(workspace: Workspace, diagnostics: Diagnostics, progress: Progress) -
         yield
 
 
-@contextlib.contextmanager
-def _unpacked(workspace: Workspace, diagnostics: Diagnostics) -> Iterator[Path]:
-    """Where archives are unpacked: in the workspace, or for a plan, which writes nothing there, in a folder that goes away."""
-    if diagnostics.writes:
-        yield workspace.root / "unpacked"
-        return
-    with tempfile.TemporaryDirectory(prefix="preflight-") as scratch:
-        yield Path(scratch)
-
-
-def _find_source(source: DataSource, usual: Sequence[Path], drive: Path, unpacked: Path, diagnostics: Diagnostics, progress: Progress) -> Path | None:
+def _find_source(
+    source: DataSource,
+    usual: Sequence[Path],
+    drive: Path,
+    workspace: Workspace,
+    scratch: contextlib.ExitStack,
+    diagnostics: Diagnostics,
+    progress: Progress,
+) -> Path | None:
     """The folder that the rows come from, fetched and unpacked if need be; None for where the config says."""
-    place = source.path
-    if source.address:
-        place = diagnostics.take(None, download.fetch, source.address, source.sha256, unpacked, progress)
-    named = place or drive
-    wanted = place or drive in (path.parent for path in usual)
+    archive, wanted = None, not source.address and (source.path or drive in (path.parent for path in usual))
     if wanted:
-        place = diagnostics.take(place, answering(_unpack, named, progress=progress), place, drive, unpacked, progress)
-    return place
+        archive = diagnostics.take(None, answering(_find_archive, source.path or drive), source.path, drive)
+    if archive is None and not source.address:
+        return source.path
+    unpacked = diagnostics.take(None, _make_folder, workspace, diagnostics.writes, scratch)
+    if unpacked and source.address:
+        archive = diagnostics.take(None, download.fetch, source.address, source.sha256, unpacked, progress)
+    if unpacked is None or archive is None:
+        return None
+    return diagnostics.take(None, answering(_bring_archive, archive, progress=progress), archive, unpacked, progress)
+
+
+def _make_folder(workspace: Workspace, writes: bool, scratch: contextlib.ExitStack) -> tuple[Path | None, list[Finding]]:
+    """Where archives are unpacked: in the workspace, or for a plan, which writes nothing there, in a folder that goes away with `scratch`."""
+    if writes:
+        return workspace.root / "unpacked", []
+    try:
+        return Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="preflight-"))), []
+    except OSError as error:
+        message = f"there is no folder to unpack the archive in: {error.strerror or error}"
+        fix = "free some space in /tmp, or name a folder that can be written to: TMPDIR=DIR"
+        return None, [Finding(code="workspace.full", level="error", message=message, fix=fix)]
 
 
 def _stage(files: Sequence[DataFile], diagnostics: Diagnostics, progress: Progress) -> list[Staged]:
@@ -152,11 +165,16 @@ def _find_data(values: Mapping[str, Any], workspace: Workspace, places: Rows, so
         return (), [_unreadable(error)]
 
 
-def _unpack(place: Path | None, drive: Path, unpacked: Path, progress: Progress) -> tuple[Path | None, list[Finding]]:
-    """The folder of the archive's files, or `place` as it is where there is no archive."""
+def _find_archive(place: Path | None, drive: Path) -> tuple[Path | None, list[Finding]]:
     try:
-        archive = archives.find_archive(place, drive)
-        return archives.bring_archive(archive, unpacked, progress) if archive else (place, [])
+        return archives.find_archive(place, drive), []
+    except OSError as error:
+        return None, [_unreadable(error)]
+
+
+def _bring_archive(archive: Path, unpacked: Path, progress: Progress) -> tuple[Path | None, list[Finding]]:
+    try:
+        return archives.bring_archive(archive, unpacked, progress)
     except OSError as error:
         return None, [_unreadable(error)]
 

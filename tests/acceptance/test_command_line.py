@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT, environment, in_small_disk, run, tree
+from tests.conftest import CHECKOUT, environment, in_small_disk, run, tree, with_full_disk
 
 SMOKE = "axolotl_configs/smoke.yaml"
 CONTRACT = {"ok", "findings", "workspace", "gpu", "data", "checkpoints", "plan", "config_path", "command"}
@@ -266,6 +266,47 @@ def test_rejected_examples(preflight, path):
 def test_accepted_examples(preflight, path):
     ran = preflight(path, "--json", "--plan-only", gpus=[A100])
     assert [finding for finding in ran.json["findings"] if finding["code"].startswith("config.")] == []
+
+
+def test_a_plan_needs_no_disk(preflight, tmp_path):
+    """With /tmp full it is made as ever; nor does --json need it for the document."""
+    full = with_full_disk(tmp_path / "full")
+    base = f"base_model={CHECKOUT / 'sample_data/smoke_base'}"
+    arguments = (CHECKOUT / SMOKE, "--json", "--data", CHECKOUT / "sample_data", "--set", base)
+    ran = preflight(*arguments, "--plan-only", workspace="/tmp/ws", under=full)
+    assert (ran.code, ran.err, ran.json["plan"]["steps"]) == (0, "", 400)
+    ran = preflight(*arguments, workspace="/tmp/ws", under=full)
+    assert (ran.code, ran.err) == (1, "")
+    assert "workspace.full" in ran.codes
+
+
+def test_a_plan_of_an_archive_says_that_there_is_no_room_for_it(preflight, tmp_path, monkeypatch):
+    """With no folder for temporary files at all, and with one that fills up."""
+    package = [sys.executable, "-m", "preflight.packaging", "sample_data", tmp_path / "rows.zip"]
+    subprocess.run(package, cwd=CHECKOUT, check=True, capture_output=True)
+    arguments = (CHECKOUT / SMOKE, "--plan-only", "--json", "--data")
+    held = ("sh", "-c", 'exec 9< "$1"; shift; exec "$@"', "sh", tmp_path / "rows.zip")  # of what the full /tmp hides
+    full = ("sh", "-c", 'ln -s /proc/self/fd/9 /tmp/rows.zip; exec "$@"', "sh")
+    ran = preflight(*arguments, "/tmp/rows.zip", workspace="/tmp/ws", under=(*held, *with_full_disk(tmp_path / "full"), *full))
+    assert (ran.code, ran.err) == (1, "")
+    (found,) = [finding for finding in ran.json["findings"] if finding["code"] == "workspace.full"]
+    assert "TMPDIR=DIR" in found["fix"]
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "small"))
+    ran = preflight(*arguments, tmp_path / "rows.zip", under=in_small_disk(tmp_path / "small", "size=200k"))
+    assert (ran.code, ran.err) == (1, "")
+    assert "workspace.full" in ran.codes
+
+
+@pytest.mark.parametrize("arguments", [("--json",), ()])
+def test_what_is_printed_to_a_full_disk_is_said_in_one_line(arguments):
+    ran = run("bash", "-c", f"'{sys.executable}' -m preflight {SMOKE} --plan-only {' '.join(arguments)} > /dev/full")
+    assert (ran.code, ran.err) == (1, "preflight: No space left on device\n")
+
+
+def test_a_report_that_can_not_be_written_is_said_beside_the_one_that_is_printed(preflight, tmp_path):
+    ran = preflight(SMOKE, "--plan-only", "--report", "/dev/full/report.json")
+    assert (ran.code, ran.err) == (1, "preflight: --report /dev/full/report.json: File exists\n")
+    assert "A plan only" in ran.out
 
 
 def test_no_such_config(preflight):
