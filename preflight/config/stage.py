@@ -16,6 +16,7 @@ from preflight.config.yaml_file import YamlFile
 from preflight.findings import Diagnostics
 from preflight.machine.active import check_active
 from preflight.machine.answering import answering
+from preflight.machine.caches import check_cache
 from preflight.machine.gpu import check_driver
 from preflight.machine.stage import Machine
 
@@ -122,6 +123,9 @@ def _judge_model(config: Config, machine: Machine, diagnostics: Diagnostics) -> 
         reading = diagnostics.attempt(None, base_model.inspect_hub, _model(config))
         diagnostics.check(base_model.check_hub, reading, machine.workspace.platform, config.where("base_model"))
     return diagnostics.attempt(None, answering(base_model.find_shape, _model(config)), _model(config))
+        if reading and machine.caches:  # it is fetched into the cache
+            diagnostics.check(check_cache, machine.caches.models, "error")
+    return diagnostics.attempt(None, base_model.find_shape, _model(config))
 
 
 def _model(config: Config) -> str:

@@ -8,11 +8,12 @@ from preflight.checkpoints import mirror
 from preflight.checkpoints.stage import RunState
 from preflight.config.layers import render
 from preflight.config.scale import Scale
-from preflight.data.prepared import remove_incomplete
+from preflight.data.prepared import find_prepared, is_complete, remove_incomplete
 from preflight.data.stage import Data
 from preflight.files import write_atomic
-from preflight.findings import Diagnostics, Finding
+from preflight.findings import Diagnostics, Finding, Level
 from preflight.launch.command import Command, check_preparing, check_shared, launch_commands, launch_variables, preprocess_line, shell_line
+from preflight.machine.caches import check_cache
 from preflight.machine.stage import Machine
 
 
@@ -58,6 +59,9 @@ def write_launch(run: RunState, data: Data, scale: Scale | None, machine: Machin
         diagnostics.check(check_preparing, config, data.lengths, preprocess_line(machine.environment, path, variables))
     if scale:
         diagnostics.check(check_shared, scale, run.folder.folder)
+    if machine.caches and not run.finished:  # tokenised rows that are there already may be all that training reads, which Axolotl's hash says
+        level: Level = "warning" if any(map(is_complete, find_prepared(run.folder))) else "error"
+        diagnostics.check(check_cache, machine.caches.rows, level)
     if run.finished or not diagnostics.ok:
         launch = Launch(config_path=path)
     else:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from preflight.files import probe_writing
 from preflight.findings import Diagnostics, to_plain
+from preflight.machine.caches import Caches, inspect_caches
 from preflight.machine.environment import Environment, check_environment, inspect_environment
 from preflight.machine.gpu import Gpu, GpuReading, inspect_gpus
 from preflight.machine.host import Host, inspect_host
@@ -21,6 +22,7 @@ class Machine:
     environment: Environment
     host: Host
     writable: bool = True  # whether the workspace can be written to, where that was tried
+    caches: Caches | None = None  # where it was tried whether they can be written to
 
     @property
     def gpu(self) -> Gpu | None:
@@ -42,6 +44,7 @@ def inspect_machine(root: Path | None, planned: Sequence[Gpu], diagnostics: Diag
     environment = diagnostics.attempt(Environment(accelerate=None), inspect_environment)
     host = diagnostics.attempt(Host(), inspect_host, workspace.root)
     diagnostics.check(check_workspace, workspace, error)
+    caches = diagnostics.attempt(None, inspect_caches) if diagnostics.writes else None
     if diagnostics.writes:
         diagnostics.check(check_environment, environment)
-    return Machine(workspace=workspace, gpus=gpus, environment=environment, host=host, writable=error is None)
+    return Machine(workspace=workspace, gpus=gpus, environment=environment, host=host, writable=error is None, caches=caches)
