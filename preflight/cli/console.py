@@ -1,5 +1,6 @@
 """What every command line and cell shares: exit codes, the crash log, the progress bar, how a finding is shown."""
 
+import io
 import os
 import re
 import sys
@@ -12,12 +13,15 @@ from preflight.findings import Finding, is_full, log_crash
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
 INTERRUPTED = "Interrupted. No partial files were left; run the same command again to continue."
-# control characters but tab and newline, and those that change the direction in which text is read
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# control characters but tab and newline, those that change the direction in which text is read, and the bytes of a name that is not UTF-8
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def guarded(program: str, command: Callable[[], int], interrupted: str = INTERRUPTED) -> int:
     """The exit code of a command, whatever happens in it; no traceback reaches the user."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 shows what it can't as \u...
+            stream.reconfigure(errors="backslashreplace")
     try:
         return command()
     except KeyboardInterrupt:

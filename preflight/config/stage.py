@@ -122,10 +122,9 @@ def _judge_model(config: Config, machine: Machine, diagnostics: Diagnostics) -> 
     if diagnostics.writes:
         reading = diagnostics.attempt(None, base_model.inspect_hub, _model(config))
         diagnostics.check(base_model.check_hub, reading, machine.workspace.platform, config.where("base_model"))
-    return diagnostics.attempt(None, answering(base_model.find_shape, _model(config)), _model(config))
         if reading and machine.caches:  # it is fetched into the cache
             diagnostics.check(check_cache, machine.caches.models, "error")
-    return diagnostics.attempt(None, base_model.find_shape, _model(config))
+    return diagnostics.attempt(None, answering(base_model.find_shape, _model(config)), _model(config))
 
 
 def _model(config: Config) -> str:

@@ -14,7 +14,7 @@ from preflight.findings import Finding, disk_trouble
 SUMS = "SHA256SUMS"  # inside the archive, as sha256sum writes it
 LITTER = ("__MACOSX/", ".DS_Store", "._")  # what macOS adds
 SAFE_RATIO, SAFE_BYTES = 100, 1 << 30  # SQL rows shrink 5 to 30 times; more than both is a bomb
-
+LONGEST_NAME = 255  # bytes, as file systems have it
 MOST_FILES = 1000  # the plan's archive holds four; each is synced by itself, so that 60,000 empty ones took over 100 s (2026-11)
 
 
@@ -48,7 +48,9 @@ def inspect_archive(path: Path) -> Archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_litter(entry.filename)]
     except FileNotFoundError:
         return Archive(path=path, problem="there is no such file")
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, IndexError) as error:  # IndexError: an entry without a name
+    except (UnicodeDecodeError, IndexError):  # IndexError: Python 3.11 of an entry without a name
+        return Archive(path=path, problem="the name of an entry is none, or not UTF-8")
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         return Archive(path=path, problem=f"it is cut off, or no zip file: {error}")
     if len(entries) > MOST_FILES:
         return Archive(path=path, problem=f"it holds {len(entries):,} files, and {MOST_FILES:,} are the most that are unpacked")
@@ -81,6 +83,8 @@ def _problem(entry: zipfile.ZipInfo) -> str:
         return f"{name} is encrypted"
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         return f"{name} is an absolute path"
+    if not PurePosixPath(name).name or len(PurePosixPath(name).name.encode()) > LONGEST_NAME:
+        return f"an entry's name is none, or longer than {LONGEST_NAME} bytes"
     if ".." in PurePosixPath(name).parts:
         return f"{name} leaves the folder"
     if stat.S_ISLNK(entry.external_attr >> 16):

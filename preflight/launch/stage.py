@@ -59,6 +59,7 @@ def write_launch(run: RunState, data: Data, scale: Scale | None, machine: Machin
         diagnostics.check(check_preparing, config, data.lengths, preprocess_line(machine.environment, path, variables))
     if scale:
         diagnostics.check(check_shared, scale, run.folder.folder)
+    diagnostics.check(check_path, path)
     if machine.caches and not run.finished:  # tokenised rows that are there already may be all that training reads, which Axolotl's hash says
         level: Level = "warning" if any(map(is_complete, find_prepared(run.folder))) else "error"
         diagnostics.check(check_cache, machine.caches.rows, level)
@@ -81,3 +82,12 @@ def write_launch(run: RunState, data: Data, scale: Scale | None, machine: Machin
         diagnostics.add(Finding(code="workspace.not-writable", level="error", where=str(path), message=message, fix=fix))
         return Launch(config_path=path)
     return launch
+
+
+def check_path(path: Path) -> list[Finding]:
+    """`workspace.not-writable` for a resolved YAML whose path neither YAML nor a line of shell can hold."""
+    if str(path).encode(errors="ignore").decode() == str(path):
+        return []
+    message = "the path of the resolved YAML is not UTF-8: neither it nor a command could name its own folder"
+    fix = "a workspace, and a config, whose names are UTF-8: --workspace DIR"
+    return [Finding(code="workspace.not-writable", level="error", where=str(path), message=message, fix=fix)]

@@ -309,6 +309,13 @@ def test_a_report_that_can_not_be_written_is_said_beside_the_one_that_is_printed
     assert "A plan only" in ran.out
 
 
+def test_a_workspace_whose_name_no_yaml_can_hold(preflight, tmp_path):
+    ran = preflight(SMOKE, "--json", workspace=tmp_path / "w\udce4")
+    assert (ran.code, ran.json["command"]) == (1, [])
+    assert "workspace.not-writable" in ran.codes
+    assert preflight(SMOKE, "--json", workspace=tmp_path / "w\u00e4").code == 0
+
+
 def test_no_such_config(preflight):
     ran = preflight("nowhere.yaml", "--json")
     assert ran.code == 1

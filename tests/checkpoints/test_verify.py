@@ -228,3 +228,20 @@ def test_settings_that_say_not_to_go_on(tmp_path):
         == check_resume(None, finished=False, resume=False)
         == []
     )
+
+
+@pytest.mark.parametrize("key", ["step", "max_steps", "best_step"])
+@pytest.mark.parametrize("value", ["60", 60.0, None, [60]])
+def test_a_manifest_whose_numbers_are_none_is_no_manifest(tmp_path, key, value):
+    """Its checkpoint counts as one that nobody vouches for; as the final adapter's it finishes no run; as a copy on Drive it is unfinished."""
+    for folder in (checkpoint(tmp_path, 60, last=60), tmp_path):
+        if folder == tmp_path:
+            final(tmp_path, 60, last=60)
+        held = json.loads((folder / manifest.NAME).read_text())
+        (folder / manifest.NAME).write_text(json.dumps(held | {key: value}))
+    (found,) = inspect_checkpoints(tmp_path)
+    assert (found.problem, found.described) == ("", False)
+    assert [finding.code for finding in check_checkpoints([found])] == ["checkpoint.undescribed"]
+    assert not is_finished(tmp_path)
+    (copy,) = inspect_mirrored(tmp_path)
+    assert "no manifest" in copy.problem

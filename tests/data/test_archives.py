@@ -4,13 +4,14 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from preflight.data.archives import MOST_FILES, SUMS, bring_archive, find_archive, inspect_archive, pack, unpack
-from tests.conftest import CHECKOUT, in_small_disk, tree
+from tests.conftest import CHECKOUT, environment, in_small_disk, run, tree
 
 ROWS = {"train_postgres.jsonl": b'{"text": "a"}\n' * 500, "val_postgres.jsonl": b'{"text": "b"}\n'}
 
@@ -101,7 +102,32 @@ def liar(path):
     path.write_bytes(bytes(data))
 
 
+def renamed(path, name):
+    """An entry whose name is these bytes, which zipfile itself would not write."""
+    archive(path, **{"train.jsonl": b"x", "~" * max(1, len(name)): b"y"})
+    data, placeholder = path.read_bytes(), b"~" * max(1, len(name))
+    if not name:  # a name of length 0, in the directory and before the data
+        first, second = data.index(placeholder), data.rindex(placeholder)
+        data = bytearray(data[:first] + data[first + 1 : second] + data[second + 1 :])
+        data[first - 4 : first - 2] = bytes(2)
+        data[second - 1 - 46 + 28 : second - 1 - 46 + 30] = bytes(2)
+        end = data.rindex(b"PK\x05\x06")
+        size, place = int.from_bytes(data[end + 12 : end + 16], "little"), int.from_bytes(data[end + 16 : end + 20], "little")
+        data[end + 12 : end + 20] = (size - 1).to_bytes(4, "little") + (place - 1).to_bytes(4, "little")
+    path.write_bytes(bytes(data).replace(placeholder, name) if name else bytes(data))
+
+
+def not_utf8(path):
+    """An entry that says that its name is UTF-8, and is not."""
+    archive(path, **{"train.jsonl": b"x", "\u00e4.txt": b"y"})
+    path.write_bytes(path.read_bytes().replace("\u00e4.txt".encode(), b"\xff\xfe.txt"))
+
+
 BAD = {
+    "an entry without a name": (lambda path: renamed(path, b""), "name"),
+    "an entry that is the folder": (lambda path: archive(path, **{"train.jsonl": b"x", ".": b"y"}), "an entry's name is none"),
+    "a name that no file system takes": (lambda path: archive(path, **{"train.jsonl": b"x", "x" * 256: b"y"}), "longer than 255 bytes"),
+    "a name that is not UTF-8": (not_utf8, "the name of an entry is none, or not UTF-8"),
     "cut off": (lambda path: path.write_bytes(archive(path, a=b"x" * 1000).read_bytes()[:-30]), "cut off"),
     "no zip": (lambda path: path.write_bytes(b"<html>404</html>"), "no zip file"),
     "nothing in it": (lambda path: archive(path), "empty"),
@@ -125,6 +151,28 @@ def test_archives_that_are_refused(tmp_path, name):
     make, says = BAD[name]
     make(tmp_path / "data.zip")
     assert says in problem(tmp_path / "data.zip", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["d\u00e4t\u00e4.zip", "d\udce4t\udce4.zip"], ids=["UTF-8", "Latin-1"])
+@pytest.mark.parametrize("content", [{"d\u00e4t\u00e4.jsonl": b"x"}, {"readme.txt": b"x"}])
+def test_names_outside_ascii(tmp_path, name, content):
+    """Of the archive and of its entries; one that says nothing of its encoding is read as zip has it."""
+    folder, findings = bring_archive(archive(tmp_path / name, **content), tmp_path / "unpacked", quiet)
+    assert (findings, tree(folder)) == ([], content)
+    renamed(tmp_path / name, b"d\xe4t\xe4")
+    folder, findings = bring_archive(tmp_path / name, tmp_path / "unpacked", quiet)
+    assert (findings, sorted(tree(folder).values())) == ([], [b"x", b"y"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+def test_what_is_wrong_with_an_archive_is_printed_whatever_its_name_and_the_terminal(tmp_path, encoding):
+    path = tmp_path / "d\udce4t\u00e4.zip"
+    path.write_bytes(b"no zip")
+    env = environment() | {"PYTHONIOENCODING": encoding}
+    ran = run(sys.executable, "-m", "preflight", "axolotl_configs/smoke.yaml", "--plan-only", "--data", path, env=env)
+    assert ran.code == 1
+    assert "data.archive" in ran.out
+    assert "d\\udce4t" in ran.out
 
 
 def test_litter_and_folders_are_passed_over(tmp_path):

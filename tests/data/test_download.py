@@ -52,6 +52,12 @@ class Handler(BaseHTTPRequestHandler):
             with contextlib.suppress(OSError):
                 while True:
                     self.wfile.write(BODY)
+        if kind == "no length":
+            self.send_response(200)
+            self.send_header("Content-Length", "abc")
+            self.end_headers()
+            self.close_connection = True
+            return self.wfile.write(BODY)
         if kind == "elsewhere":
             return self.answer(302, b"", Location="http://example.com/data.zip")
         if self.headers.get("If-None-Match") == self.server.etag:
@@ -106,6 +112,15 @@ def test_one_that_is_cut_again_and_again_is_gone_on_with(server, tmp_path):
     assert path.read_bytes() == BODY
     assert codes(findings) == ["data.no-checksum"]
     assert server.asked == ["", "bytes=150000-", "bytes=225000-", "bytes=262500-"]
+
+
+def test_a_length_that_is_no_number_is_a_server_that_fails(server, tmp_path):
+    server.answers = ["no length"]
+    path, findings = fetch(server.address(), "", tmp_path, quiet)
+    assert (path, codes(findings)) == (None, ["data.download"])
+    assert "tried 5 times" in findings[0].message
+    server.answers = ["no length", "whole"]
+    assert fetch(server.address(), "", tmp_path, quiet)[0].read_bytes() == BODY
 
 
 def test_a_part_that_an_interrupt_left_is_gone_on_with(server, tmp_path):
