@@ -14,6 +14,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 CONFIGS = CHECKOUT / "axolotl_configs"
 CHUNK = 1 << 20  # bytes read at once
 
+# what reading a file that holds something else than expected raises: no JSON, nested too deeply, a list for a mapping, text or infinity for a number
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+
 Progress = Callable[[str, int, int], None]  # what is under way, how much of it is done, of how much in all
 
 

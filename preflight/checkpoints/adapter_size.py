@@ -23,7 +23,11 @@ def adapter_parameters(values: Mapping[str, Any], shape: ModelShape) -> int:
         "down_proj": (shape.intermediate, shape.hidden),
     }
     named = values.get("lora_target_modules")
-    targets = ALL_LINEAR if values.get("lora_target_linear") or not isinstance(named, list) else [name for name in named if name in widths]
+    targets = (
+        ALL_LINEAR
+        if values.get("lora_target_linear") or not isinstance(named, list)
+        else [name for name in named if isinstance(name, str) and name in widths]
+    )
     return int(values.get("lora_r") or 0) * shape.layers * sum(sum(widths[name]) for name in targets)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from preflight.config.secrets import without_secrets
-from preflight.files import read_content, write_atomic
+from preflight.files import MALFORMED, read_content, write_atomic
 from preflight.machine.run_folder import RECORDS
 
 NAME = "manifest.json"
@@ -47,10 +47,9 @@ def read(folder: Path) -> Manifest | None:
             return None  # no manifest of ours names files elsewhere, where copying it would write them
         values["experiment"] = without_secrets(values.get("experiment") or {})  # which earlier versions of the kit left in
         held = Manifest(files=files, **values)
-        return held if all(isinstance(number, int) for number in (held.step, held.max_steps, held.best_step)) else None
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError):
+        numbers = all(isinstance(number, int) for number in (held.step, held.max_steps, held.best_step))
+        return held if numbers and isinstance(held.experiment, dict) else None
+    except (FileNotFoundError, *MALFORMED):
         return None
 
 

@@ -40,9 +40,11 @@ def write_settings(run: Path, settings: MirrorSettings) -> None:
 def read_settings(run: Path) -> MirrorSettings | None:
     """What `write_settings` wrote below `run`, or None."""
     try:
-        return MirrorSettings(**json.loads((run / SETTINGS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        settings = MirrorSettings(**json.loads((run / SETTINGS).read_text(encoding="utf-8")))
+    except (OSError, *files.MALFORMED):
         return None
+    texts, mappings = (settings.to, settings.mount), (settings.experiment, settings.depends)
+    return settings if all(isinstance(text, str) for text in texts) and all(isinstance(held, dict) for held in mappings) else None
 
 
 def unmirrored(outputs: Path, to: Path) -> list[str]:

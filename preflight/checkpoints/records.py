@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.files import write_atomic
+from preflight.files import MALFORMED, write_atomic
 from preflight.machine.run_folder import RECORDS
 
 
@@ -35,7 +35,7 @@ def read_records(folders: Sequence[Path]) -> list[Record]:
         try:
             found = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
             records += [Record(**entry) for entry in found if float(entry["step"]) > 0 and int(entry["steps"]) > 0]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, *MALFORMED):
             continue
     return records
 

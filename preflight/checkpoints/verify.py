@@ -10,7 +10,7 @@ from typing import Any
 from preflight.checkpoints import copies, manifest
 from preflight.checkpoints.pickles import read_pickle_problem
 from preflight.checkpoints.weights import read_weights_problem
-from preflight.files import quoted
+from preflight.files import MALFORMED, quoted
 from preflight.findings import Finding
 
 PICKLES = ("optimizer", "scheduler", "scaler", "rng_state")  # what the trainer of transformers reads with torch.load when it resumes
@@ -176,7 +176,7 @@ def _inspect(path: Path, *, hashes: bool) -> Checkpoint:
         problem = problem or (content_problem(path) if hashes else "")
     except FileNotFoundError as error:
         return Checkpoint(path=path, step=step, problem=f"{Path(str(error.filename)).name} is missing")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *MALFORMED) as error:
         return Checkpoint(path=path, step=step, problem=f"trainer_state.json can't be read: {error}")
     experiment = held.experiment if held else None
     return Checkpoint(path=path, step=step, max_steps=max_steps, problem=problem, described=held is not None, experiment=experiment)
@@ -208,7 +208,7 @@ def _structural_problem(path: Path) -> str:
         return f"{', '.join(missing)} missing or empty"
     try:
         json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except MALFORMED as error:
         return f"adapter_config.json can't be read: {error}"
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):  # zip archives, with a CRC for each part
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preflight.files import MALFORMED
 from preflight.findings import Finding
 from preflight.machine.platforms.base import Platform
 
@@ -67,7 +68,7 @@ def find_shape(base_model: str) -> ModelShape | None:
             intermediate=int(values["intermediate_size"]),
             key_value=head * int(values.get("num_key_value_heads") or heads),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *MALFORMED, ZeroDivisionError):
         return None
 
 

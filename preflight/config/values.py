@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.config.keys import STEP_KEYS
+from preflight.files import MALFORMED
 
 
 def step_size(values: Mapping[str, Any]) -> int:
@@ -31,7 +32,7 @@ def whole_number(value: Any, default: int) -> int:
     """The value as Axolotl takes it ("4" is 4), or the default where it is none; schema.py says that it is wrong."""
     try:
         return max(1, int(value))
-    except (TypeError, ValueError):
+    except MALFORMED:
         return default
 
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from preflight.files import quoted
+from preflight.files import MALFORMED, quoted
 from preflight.findings import Finding
 from preflight.machine.run_folder import RunFolder
 
@@ -38,5 +38,5 @@ def is_complete(folder: Path) -> bool:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
         return all((folder / file["filename"]).stat().st_size for file in state["_data_files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *MALFORMED):
         return False

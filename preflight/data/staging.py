@@ -11,7 +11,7 @@ from typing import Any
 
 from preflight.config.settings import Rows
 from preflight.config.values import dataset_entries
-from preflight.files import Progress, copy, quoted, read_content, sync_folder, write_atomic
+from preflight.files import MALFORMED, Progress, copy, quoted, read_content, sync_folder, write_atomic
 from preflight.findings import Finding, Level, disk_trouble
 from preflight.machine.workspace import Workspace
 
@@ -177,7 +177,7 @@ def read_manifest(folder: Path) -> Staged | None:
     try:
         records = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         return Staged(folder=folder, files=tuple(StagedFile(**record) for record in records), how="already there")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *MALFORMED):
         return None
 
 

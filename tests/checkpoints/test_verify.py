@@ -245,3 +245,42 @@ def test_a_manifest_whose_numbers_are_none_is_no_manifest(tmp_path, key, value):
     assert not is_finished(tmp_path)
     (copy,) = inspect_mirrored(tmp_path)
     assert "no manifest" in copy.problem
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "state", ['{"global_step": 100, "max_steps": Infinity}', '{"global_step": 1e999, "max_steps": 100}', "[]", "null", '"x"', DEEP]
+)
+def test_a_state_that_is_none_is_damage(tmp_path, state):
+    (checkpoint(tmp_path, 100, described=False) / "trainer_state.json").write_text(state)
+    (found,) = inspect_checkpoints(tmp_path)
+    assert "trainer_state.json can't be read" in found.problem
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"files": {"optimizer.pt": [float("inf"), ""]}},
+        {"files": []},
+        {"files": {"optimizer.pt": 5}},
+        {"experiment": [5]},
+        {"experiment": "x"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_is_none_is_no_manifest(tmp_path, changed):
+    folder = checkpoint(tmp_path, 100)
+    held = json.loads((folder / manifest.NAME).read_text())
+    (folder / manifest.NAME).write_text(json.dumps(held | changed))
+    assert manifest.read(folder) is None
+    (folder / manifest.NAME).write_text(DEEP)
+    assert manifest.read(folder) is None
+
+
+def test_an_adapters_configuration_that_is_nested_without_end_is_damage(tmp_path):
+    (checkpoint(tmp_path, 100, described=False) / "adapter_config.json").write_text(DEEP)
+    (found,) = inspect_checkpoints(tmp_path)
+    assert "adapter_config.json can't be read" in found.problem

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.files import read_content
+from preflight.files import MALFORMED, read_content
 from preflight.machine.run_folder import RunFolder
 from preflight.training.evaluation.answers import Answers
 
@@ -63,7 +63,7 @@ def read_result(run: RunFolder) -> Result | None:
     try:
         result = Result(**json.loads((run.folder / FILE).read_text(encoding="utf-8")))
         return result if result.adapter_sha256 == adapter_sha256(run.outputs) else None
-    except (OSError, ValueError, TypeError):
+    except (OSError, *MALFORMED):
         return None
 
 
