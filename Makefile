@@ -1,9 +1,10 @@
 # Two commands: `make train` and `make test`. Both make the environment first if it is not there.
 CONFIG ?= axolotl_configs/smoke.yaml
 ARGS ?=
+FUZZ_SECONDS ?= 3600
 export VENV ?= .venv
 
-.PHONY: help train test check soak pictures format setup smoke-base sample-data schema
+.PHONY: help train test check soak fuzz pictures format setup smoke-base sample-data schema
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +23,9 @@ check: ## linters and types alone
 
 soak: setup ## every fault that a rented machine has, on real training runs: half an hour, and root for its mounts
 	$(VENV)/bin/python -m tests.acceptance.soak
+
+fuzz: setup ## mutated configs, checkpoints, archives and rows for FUZZ_SECONDS, an hour by default
+	$(VENV)/bin/python -m tests.acceptance.fuzz --seconds $(FUZZ_SECONDS)
 
 setup: ## the environment with the linters and test tools
 	@scripts/setup.sh --dev
