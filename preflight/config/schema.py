@@ -13,6 +13,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 
 from preflight.config.layers import Config, lookup
+from preflight.config.unusable import find_unusable, short
 from preflight.config.values import dataset_entries
 from preflight.files import CONFIGS
 from preflight.findings import Finding
@@ -35,7 +36,6 @@ OTHER_NAMES = {
     "model_name_or_path": "base_model",
 }
 SCHEMA = CONFIGS / "schema/axolotl.json"
-LARGEST = 2**63
 KINDS = {
     "integer": "a whole number",
     "number": "a number",
@@ -67,7 +67,7 @@ class Problem:
 def find_problems(config: Config, schema: Mapping[str, Any], reader: str = "Axolotl") -> list[Problem]:
     """Each key, at any depth, that the schema does not have, with the nearest one it has, and each value that it does not take.
     `reader` is the program that would read the config."""
-    problems = [_unusable(config, path, value) for path, value in _unusable_numbers(config.values, "")]
+    problems = [Problem(path=path, finding=finding) for path, finding in find_unusable(config)]
     found = Draft202012Validator(schema).iter_errors(dict(config.values))
     for error in chain.from_iterable(map(_leaves, found)):
         path = ".".join(str(part) for part in error.absolute_path)
@@ -78,24 +78,6 @@ def find_problems(config: Config, schema: Mapping[str, Any], reader: str = "Axol
             problems.append(_bad_value(config, path, error))
     # one value may break two rules with one message
     return sorted(dict.fromkeys(problems), key=lambda problem: config.file.lines.get(problem.path, 0))
-
-
-def _unusable_numbers(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every number that no run can be counted with: not finite, or past what 64 bits hold."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _unusable_numbers(item, f"{path}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unusable_numbers(item, f"{path}.{index}".lstrip("."))
-    elif isinstance(value, int | float) and not -LARGEST < value < LARGEST:
-        yield path, value
-
-
-def _unusable(config: Config, path: str, value: Any) -> Problem:
-    message = f"{path}: {_short(value)} is no number that a run can be counted with"
-    finding = Finding(code="config.bad-value", level="error", where=config.where(path), message=message, fix="write a smaller number")
-    return Problem(path=path, finding=finding)
 
 
 def repaired(config: Config, problems: Sequence[Problem]) -> Config:
@@ -209,7 +191,7 @@ def _unknown_key(config: Config, path: str, known: Sequence[str], there: Contain
 
 def _bad_value(config: Config, path: str, error: ValidationError) -> Problem:
     taken = list(dict.fromkeys(_kinds(error.schema, config))) if error.validator != "required" else []
-    message = f"{path}: {_short(error.instance)} is not {' or '.join(taken)}" if taken else f"{path}: {error.message}".removeprefix(": ")
+    message = f"{path}: {short(error.instance)} is not {' or '.join(taken)}" if taken else f"{path}: {error.message}".removeprefix(": ")
     fix = f"write {taken[0]}" if taken else "write what is allowed"
     if isinstance(error.instance, bool) and "text" in taken[:1]:
         fix = f'write the word in quotes, {path}: "no": YAML reads no, off, yes and on as false and true'
@@ -237,8 +219,3 @@ def _resolved(option: Mapping[str, Any]) -> Mapping[str, Any]:
     reference = str(option.get("$ref", ""))
     held: Mapping[str, Any] = read_schema()["$defs"][reference.rpartition("/")[2]] if reference else option
     return held
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

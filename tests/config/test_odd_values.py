@@ -140,6 +140,9 @@ def test_an_override_that_can_be_none(text):
         ("output_dir", r'"a\0b"', "NUL character"),
         ("output_dir", r'"\ud800"', "surrogate"),
         ("? [a, b]\n", "1", "a key is a list"),
+        ("base_model", "x" * 300, "base_model: a name of 300 characters, which no file can have"),
+        ("output_dir", "a/" * 2500, "which no file can have"),
+        ("dataset_prepared_path", "x" * 300, "dataset_prepared_path: a name of 300 characters"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, key, value, says):
