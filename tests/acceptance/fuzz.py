@@ -36,8 +36,9 @@ from tests.checkpoints.test_verify import checkpoint, final
 from tests.conftest import CHECKOUT  # which has the hub's client ask a stand-in
 
 SMOKE, CHAT = CHECKOUT / "axolotl_configs/smoke.yaml", CHECKOUT / "axolotl_configs/mistral_qlora_chat.yaml"
-BASE = f"base_model={CHECKOUT / 'sample_data/smoke_base'}"
-CONFIGS = [SMOKE, *sorted(path for pattern in ("axolotl_configs/*.yaml", "tests/examples/a*/*.y*ml") for path in CHECKOUT.glob(pattern))]
+SHORT = {"max_steps": 2, "save_steps": 1, "eval_steps": 1, "output_dir": "out", "base_model": str(CHECKOUT / "sample_data/smoke_base")}
+HERE = ("--json", "--workspace", "ws")
+CONFIGS = sorted(path for pattern in ("axolotl_configs/*.yaml", "tests/examples/a*/*.y*ml") for path in CHECKOUT.glob(pattern))
 SECONDS, AT_MOST = 30, 300  # of the processor that a case may take, and of the clock before the whole process is ended
 SHARED = []  # folders to delete at the end
 FEW = 3  # inputs that are kept of each kind of fall
@@ -85,7 +86,7 @@ def places(value, path=()):
 def mutated_value(rng, value, keys=()):
     """The value with one to three changes: another value somewhere, one left out, doubled, moved, or a key more."""
     value = copy.deepcopy(value)
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.choice([1, 1, 2, 3])):
         found = list(places(value))
         if not found:
             return odd_value(rng)
@@ -93,9 +94,11 @@ def mutated_value(rng, value, keys=()):
         holder = value
         for key in way:
             holder = holder[key]
-        match rng.randrange(6):
+        match rng.randrange(9):
             case 0:
                 del holder[last]
+            case 6 | 7 | 8 if isinstance(holder[last], int | float):
+                holder[last] = rng.choice([not holder[last], holder[last] + 1, holder[last] * 2, holder[last] / 3, str(holder[last]), 2, 64])
             case 1 if isinstance(holder, list):
                 holder.append(copy.deepcopy(holder[last]))
             case 2 if keys and isinstance(holder, dict):
@@ -167,22 +170,23 @@ def shared():
 
 
 def run_of(folder):
-    steps = ["max_steps=2", "save_steps=1", "eval_steps=1", "output_dir=out", BASE]
-    return [str(SMOKE), "--json", "--workspace", "ws", "--data", str(folder / "rows"), *(part for step in steps for part in ("--set", step))]
+    """The command line of the run of `shared`: nothing is wrong with it."""
+    (folder / "smoke.yaml").write_text(yaml.safe_dump(yaml.safe_load(SMOKE.read_bytes()) | SHORT))
+    return [str(folder / "smoke.yaml"), *HERE, "--data", str(folder / "rows")]
 
 
 def configs(rng, folder):
     """A YAML: its values, its text, or both; and --set, a GPU, an engine."""
-    source = rng.choice([SMOKE, SMOKE, SMOKE, *CONFIGS]).read_bytes()
+    source = rng.choice([shared() / "smoke.yaml"] * 30 + CONFIGS).read_bytes()
     if rng.random() < 0.7:
         source = yaml.dump(mutated_value(rng, yaml.safe_load(source), keys()), Dumper=yaml.SafeDumper).encode(errors="surrogatepass")
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         source = mutated_bytes(rng, source)
-    (folder / "config.yaml").write_bytes(source)
-    argv = ["config.yaml", "--json", "--workspace", "ws", "--data", str(shared() / "rows"), "--set", BASE]
+    (folder / "smoke.yaml").write_bytes(source)
+    argv = ["smoke.yaml", *HERE, "--data", str(shared() / "rows")]
     for _ in range(rng.choice([0, 0, 1, 2])):
         argv += ["--set", f"{rng.choice(keys())}{rng.choice(['', '', '', '.0', '.x', '.-1'])}={shown(odd_value(rng))}"]
-    match rng.randrange(4):
+    match rng.randrange(6):
         case 0:
             argv += ["--plan-only"]
         case 1:
@@ -203,6 +207,8 @@ def checkpoints(rng, folder):
     """Files of checkpoints and of the final adapter, here and on Drive; names of folders."""
     shutil.copytree(shared() / "run", folder, dirs_exist_ok=True)
     outputs = folder / "ws/runs/smoke/outputs"
+    for path in (outputs.with_name("config.yaml"), outputs.with_name(mirror.SETTINGS)):
+        path.write_text(path.read_text().replace(str(shared() / "run"), str(folder)))
     if rng.random() < 0.3:
         final(outputs, 2, last=2)
     whole = {path: path.read_bytes() for path in outputs.rglob("*") if path.is_file()}
@@ -268,7 +274,7 @@ def resumes_from_damage(document, outputs):
 
 def rows(rng, folder):
     """An archive, or the rows of one file, as text or as values."""
-    argv = [str(SMOKE), "--json", "--workspace", "ws", "--set", BASE, "--set", "output_dir=out"]
+    argv = [str(shared() / "smoke.yaml"), *HERE]
     if rng.random() < 0.3:
         (folder / "rows.zip").write_bytes(mutated_bytes(rng, (shared() / "rows.zip").read_bytes()))
         if rng.random() < 0.2:
@@ -282,7 +288,20 @@ def rows(rng, folder):
     lines[at] = f"{mutated_json(rng, lines[at])}\n".encode() if rng.random() < 0.6 else mutated_bytes(rng, lines[at])
     path.write_bytes(b"".join(lines))
     if kind == "messages":
-        return Case([str(CHAT), *argv[1:], "--data", "rows", "--gpu", "l4", "--show-example", str(rng.randint(1, 12))])
+        return Case(
+            [
+                str(CHAT),
+                *HERE,
+                "--set",
+                f"base_model={SHORT['base_model']}",
+                "--data",
+                "rows",
+                "--gpu",
+                "l4",
+                "--show-example",
+                str(rng.randint(1, 12)),
+            ]
+        )
     if rng.random() < 0.3:
         argv += ["--set", f"datasets.0.type={rng.choice(['alpaca', 'chat_template', 'input_output', 'completion', 'alpaca_chat.load_qa'])}"]
     return Case([*argv, "--data", "rows", *["--plan-only", "--show-example"] * (rng.random() < 0.5)])
