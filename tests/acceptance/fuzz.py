@@ -29,6 +29,7 @@ import yaml
 
 from preflight.checkpoints import manifest, mirror
 from preflight.checkpoints.verify import inspect_checkpoints, is_finished, latest_complete
+from preflight.cli.console import EXIT_INTERRUPTED
 from preflight.cli.preflight import main
 from preflight.data.archives import pack
 from preflight.files import silent
@@ -97,7 +98,7 @@ def mutated_value(rng, value, keys=()):
         match rng.randrange(9):
             case 0:
                 del holder[last]
-            case 6 | 7 | 8 if isinstance(holder[last], int | float):
+            case 6 | 7 | 8 if isinstance(holder[last], int | float) and abs(holder[last]) < 2**40:
                 holder[last] = rng.choice([not holder[last], holder[last] + 1, holder[last] * 2, holder[last] / 3, str(holder[last]), 2, 64])
             case 1 if isinstance(holder, list):
                 holder.append(copy.deepcopy(holder[last]))
@@ -268,7 +269,7 @@ def listed(folder, damaged):
 def resumes_from_damage(document, outputs):
     """What preflight resumes from, unless it only plans to bring it, is what its manifest says."""
     path = Path(document["checkpoints"]["resume_from"] or "/nowhere")
-    held = manifest.read(path) if path.is_relative_to(outputs.resolve()) or path.is_relative_to(outputs) else None
+    held = manifest.read(path) if path.is_relative_to(outputs) else None
     return manifest.difference(path, held, hashes=True) if held and document["written"] else ""
 
 
@@ -350,6 +351,8 @@ def judge(case, folder):
                 code = main(case.argv)
             except SystemExit as ended:  # argparse
                 code = ended.code
+        if code == EXIT_INTERRUPTED:  # by Ctrl-C, which preflight has taken for its own
+            raise KeyboardInterrupt
         logs = "".join(path.read_text() for path in scratch.glob("preflight-crash-*"))
         fell = fell or unlike_its_design(code, out.getvalue(), err.getvalue(), f"\n{logs[-1500:]}" if logs else "")
         return fell or ("" if code == 2 else case.after(json.loads(out.getvalue())))
@@ -387,6 +390,8 @@ def fuzz(seed, numbers, only, until, kept):
                     shutil.copytree(folder, place, symlinks=True, dirs_exist_ok=True)
                     (place / "what-fell.txt").write_text(f"{fell}\n", errors="backslashreplace")
                     print(f"fell: {subject} {number}: {fell}\n  kept in {place}", flush=True)
+        except KeyboardInterrupt:
+            break
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if time.monotonic() - said > 60:

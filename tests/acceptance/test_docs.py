@@ -23,6 +23,7 @@ ELSEWHERE = {
     "make test": "tests/acceptance/test_smoke_run.py",
     "make soak": "tests/acceptance/test_notebook.py",
     "make fuzz": "tests/acceptance/test_fuzz.py",
+    ".venv/bin/python -m tests.acceptance.fuzz": "tests/acceptance/test_fuzz.py",
     "scripts/setup.sh": "tests/machine/test_environment.py",
     "scripts/package_data.sh": "tests/data/test_archives.py",
     ".venv/bin/python -m preflight.evaluation": "tests/acceptance/test_smoke_run.py",

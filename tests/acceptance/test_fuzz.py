@@ -11,22 +11,20 @@ from tests.checkpoints.test_verify import checkpoint, final
 from tests.conftest import CHECKOUT, environment, run
 
 
+def fuzz(*arguments):
+    return run(sys.executable, "-m", "tests.acceptance.fuzz", *arguments, env=environment() | {"PYTHONPATH": str(CHECKOUT)})
+
+
 def test_mutated_inputs_end_as_designed(tmp_path):
-    ran = run(
-        sys.executable,
-        "-m",
-        "tests.acceptance.fuzz",
-        "--cases",
-        "180",
-        "--seed",
-        "1",
-        "--kept",
-        tmp_path,
-        env=environment() | {"PYTHONPATH": str(CHECKOUT)},
-    )
+    ran = fuzz("--cases", "180", "--seed", "1", "--kept", tmp_path)
     assert ran.code == 0, ran.out
     assert ran.out.splitlines()[-1] == "180 cases (60 configs, 60 checkpoints, 60 rows), seed 1: 0 kinds fell"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_case_can_be_run_again_alone(tmp_path):
+    ran = fuzz("--seed", "7", "--case", "3", "--only", "rows", "--seconds", "60", "--kept", tmp_path)
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "1 cases (1 rows), seed 7: 0 kinds fell")
 
 
 DOCUMENT = json.dumps({"ok": True, "findings": []})
