@@ -12,6 +12,7 @@ import faulthandler
 import io
 import itertools
 import json
+import os
 import random
 import shutil
 import signal
@@ -215,7 +216,7 @@ def checkpoints(rng, folder):
     whole = {path: path.read_bytes() for path in outputs.rglob("*") if path.is_file()}
     for _ in range(rng.choice([1, 1, 2, 4])):
         here = rng.choice([outputs, outputs, folder / "out", folder / "ws/runs/smoke"])
-        there = sorted(path for path in here.rglob("*") if not path.is_symlink()) if here.resolve() == here else ()
+        there = sorted(path for path in here.rglob("*") if not path.is_symlink()) if os.path.realpath(here) == str(here) else ()
         if there:  # what is no link, and behind none: nothing outside of the case is touched
             harm(rng, rng.choice(there))
     damaged = {path for path, content in whole.items() if not path.is_file() or path.read_bytes() != content}
