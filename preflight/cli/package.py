@@ -10,8 +10,10 @@ from preflight.cli.console import EXIT_ERROR, guarded, progress_line, show, show
 from preflight.data.archives import TooLargeError, pack
 from preflight.data.audit import check_file, check_overlap
 from preflight.data.duplicates import RowDigests
+from preflight.data.formats import SUFFIXES
 from preflight.data.rows import guess_from
 from preflight.data.scan import Chunk, scan_file
+from preflight.data.staging import SHOWN
 from preflight.findings import Finding
 
 NAMES = ("train_postgres.jsonl", "val_postgres.jsonl", "test_postgres.jsonl")
@@ -40,7 +42,9 @@ def _pack(folder: Path, out: Path, limit_mb: int) -> int:
     files = [folder / name for name in NAMES if (folder / name).is_file()]
     missing = [name for name in NAMES[:2] if folder / name not in files]
     if missing:
-        return _refuse(f"{folder} holds no {' and no '.join(missing)}. Name the folder of your rows: scripts/package_data.sh DIR")
+        there = ", ".join(sorted(path.name for path in folder.glob("*") if path.name.endswith(SUFFIXES))[:SHOWN]) or "no rows"
+        ways = "Name the folder of your rows: scripts/package_data.sh DIR; or give the files these names"
+        return _refuse(f"{folder} holds no {' and no '.join(missing)}, but {there}. {ways}")
     try:
         findings, counts = _check(files)
         show_findings(findings, sys.stderr)

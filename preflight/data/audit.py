@@ -1,15 +1,28 @@
 """Judge the rows of a config, from one scan of each file: what is wrong with them, what repeats, and how long they are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from preflight.config.values import dataset_entries
 from preflight.data.duplicates import RowDigests, check_duplicates, check_leakage
-from preflight.data.lengths import Lengths, check_ends, check_known, check_lengths, check_special_tokens, not_judged
+from preflight.data.lengths import Lengths, check_ends, check_known, check_lengths, check_special_tokens
 from preflight.data.preview import Preview, tokenize_with_loss_mask
-from preflight.data.prompt_strategies import BadRowError, PromptStrategy, Remark, find_strategy
+from preflight.data.prompt_strategies import BadRowError, Remark
+from preflight.data.row_files import (
+    MISSING,
+    UNJUDGED,
+    RowFile,
+    check_formats,
+    check_taken,
+    check_types,
+    cut_lengths,
+    joined,
+    known_files,
+    taken_rows,
+    why_not_counted,
+)
 from preflight.data.rows import check_asked, check_near_empty, check_rows, read_rows
 from preflight.data.scan import Chunk, FileScan, scan_file
 from preflight.data.sql import check_odd, check_sql
@@ -21,8 +34,6 @@ from preflight.findings import Finding
 MOST_ROWS = 50_000  # above this in all files together, lengths are those of a seeded sample; all else is over every row
 SAMPLE = 10_000  # rows in that sample: the mean length is then known to about 1%
 FEWEST = 1_000  # rows of each file in it
-MISSING = "a file is missing, which is reported above"
-UNJUDGED = "a data set is of a type that is not judged here, which is reported above"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,33 +51,19 @@ class DatasetLengths:
         return sum(lengths.tokens for lengths in self.train)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowFile:
-    """A staged file, and the strategy that reads it."""
-
-    key: str  # `datasets.0`; empty for the test rows, which are read as the first training rows are
-    path: Path
-    rows: int
-    strategy: PromptStrategy
-
-    @property
-    def group(self) -> str:
-        """`datasets`, `test_datasets`, or '' for the test rows."""
-        return self.key.partition(".")[0]
-
-
 def audit_rows(
     values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged], progress: Progress
 ) -> tuple[DatasetLengths, list[Finding]]:
     """The lengths of all rows, read where they were staged, and all that is wrong with them. Raises OSError."""
     entries = dict(dataset_entries(values))
     method = str(values.get("rl") or "")
-    known = list(_known(entries, method, files, staged))
+    known = list(known_files(entries, method, files, staged))
     base_model = str(values.get("base_model") or "")
     tokenizer = find_tokenizer(base_model, values) if known else None
-    reason = _why_not_counted(entries, method, files, known, tokenizer, base_model)
-    findings = check_types(entries, method, files)
-    lengths: dict[str, Lengths] = {}
+    reason = why_not_counted(entries, method, files, known, tokenizer, base_model)
+    findings = check_types(entries, method, files) + check_formats(files, staged)
+    lengths: dict[str, list[Lengths]] = {}
+    chunks: dict[RowFile, Chunk] = {}
     scans: dict[RowFile, FileScan] = {}
     total = sum(file.rows for file in known)
     for file in known:
@@ -74,17 +71,25 @@ def audit_rows(
         findings += unknown
         counted = bool(tokenizer and file.key and not reason and not unknown)
         share = min(1.0, max(SAMPLE / total, FEWEST / max(1, file.rows))) if total > MOST_ROWS else 1.0
-        chunk = Chunk(path=file.path, strategy=file.strategy, share=share, values=values, measured=counted)
-        scan = scans[file] = scan_file(chunk, tokenizer, base_model, progress)
-        findings += check_file(file.path, scan, tokenizer)
-        if counted:
-            found = lengths[file.key] = Lengths(path=file.path, rows=file.rows, measured=tuple(scan.measured), sampled=share < 1)
+        chunk = Chunk(path=file.path, kind=file.kind, strategy=file.strategy, share=share, values=values, measured=counted)
+        chunks[file] = chunk
+        scans[file] = scan_file(chunk, tokenizer, base_model, progress)
+        findings += check_file(file.path, scans[file], tokenizer)
+    taken = taken_rows({file: scan.rows for file, scan in scans.items()})
+    findings += check_taken(entries, taken)
+    for file, scan in scans.items():
+        if file.cuts:
+            scan.digests, scan.measured = scan.digests.cut(taken[file]), cut_lengths(scan.measured, taken[file], scan.rows)
+        if chunks[file].measured:
+            rows = sum(end - start for start, end in taken[file])
+            found = Lengths(path=file.path, rows=rows, measured=tuple(scan.measured), sampled=chunks[file].share < 1)
             findings += check_lengths(found, file.strategy, values) + check_ends(found, file.key, entries[file.key])
+            lengths.setdefault(file.key, []).append(found)
     findings = _once(findings) + check_overlap([(file.group, scan.digests) for file, scan in scans.items()])
     sql = {file.path: 1 - scan.not_sql / scan.parsed for file, scan in scans.items() if scan.parsed}
     if reason or tokenizer is None or any(key not in lengths for key in entries):
         return DatasetLengths(sql=sql), findings + ([_skipped(f"steps were not counted: {reason}")] if reason not in ("", MISSING, UNJUDGED) else [])
-    train, held_out = (tuple(lengths[key] for key in entries if key.startswith(f"{name}.")) for name in ("datasets", "test_datasets"))
+    train, held_out = (tuple(joined(lengths[key]) for key in entries if key.startswith(f"{name}.")) for name in ("datasets", "test_datasets"))
     return DatasetLengths(train=train, held_out=held_out, tokenizer=tokenizer.source, sql=sql), findings
 
 
@@ -92,13 +97,6 @@ def _once(findings: Sequence[Finding]) -> list[Finding]:
     """The findings, of `data.wrong-columns` only the first with each fix: one config reads all files."""
     first = {one.fix: one for one in reversed(findings) if one.code == "data.wrong-columns"}
     return [one for one in findings if one.code != "data.wrong-columns" or first[one.fix] is one]
-
-
-def check_types(entries: Mapping[str, Mapping[str, Any]], method: str, files: Sequence[DataFile]) -> list[Finding]:
-    """`data.not-judged` for local rows of a type that no strategy here reads."""
-    local = {file.key.removesuffix(".path") for file in files}
-    unknown = [key for key, entry in entries.items() if key in local and not find_strategy(entry, method)]
-    return [not_judged(f"rows of type {entries[key].get('type')}{f' for rl: {method}' if method else ''} are not read here", key) for key in unknown]
 
 
 def check_file(path: Path, scan: FileScan, tokenizer: Tokenizer | None) -> list[Finding]:
@@ -133,7 +131,9 @@ def check_overlap(files: Sequence[tuple[str, RowDigests]]) -> list[Finding]:
 
 def show_example(values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged], line: int) -> tuple[Preview | None, list[Finding]]:
     """The row in this line of the first training file, or why it can't be shown. Raises OSError."""
-    file = next((file for file in _known(dict(dataset_entries(values, "datasets")), str(values.get("rl") or ""), files, staged) if file.key), None)
+    file = next(
+        (file for file in known_files(dict(dataset_entries(values, "datasets")), str(values.get("rl") or ""), files, staged) if file.key), None
+    )
     base_model = str(values.get("base_model") or "")
     tokenizer = find_tokenizer(base_model, values)
     if file is None or tokenizer is None:
@@ -141,7 +141,7 @@ def show_example(values: Mapping[str, Any], files: Sequence[DataFile], staged: S
         return None, [_skipped(f"no example is shown: {reason}")]
     if unjudged := file.strategy.refusal(values, tokenizer) or file.strategy.unjudged(values, tokenizer):
         return None, [_skipped(f"no example is shown: {unjudged}")]
-    row = next((row for row in read_rows(file.path, file.strategy) if row.line >= line), None)
+    row = next((row for row in read_rows(file.path, file.strategy, kind=file.kind) if row.line >= line), None)
     if row is None or row.line > line or row.problem:
         reason = row.problem if row and row.line == line else "there is no row"
         return None, [_skipped(f"no example is shown: {reason}", f"{file.path}:{line}")]
@@ -154,36 +154,3 @@ def show_example(values: Mapping[str, Any], files: Sequence[DataFile], staged: S
 
 def _skipped(message: str, where: str = "") -> Finding:
     return Finding(code="internal.skipped", level="info", where=where, message=message)
-
-
-def _known(entries: Mapping[str, Mapping[str, Any]], method: str, files: Sequence[DataFile], staged: Sequence[Staged]) -> Iterator[RowFile]:
-    """Each file that was staged and whose rows are judged here, for this `rl` method or ''."""
-    records = {record.source: (rows.folder / record.name, record.rows) for rows in staged for record in rows.files}
-    first = next(iter(entries), "")
-    for file in files:
-        key = file.key.removesuffix(".path")
-        strategy = find_strategy(entries.get(key or first, {}), method)
-        if strategy and str(file.source) in records:
-            path, rows = records[str(file.source)]
-            yield RowFile(key=key, path=path, rows=rows, strategy=strategy)
-
-
-def _why_not_counted(
-    entries: Mapping[str, Mapping[str, Any]],
-    method: str,
-    files: Sequence[DataFile],
-    known: Sequence[RowFile],
-    tokenizer: Tokenizer | None,
-    base_model: str,
-) -> str:
-    """Why the steps can't be counted, or ''."""
-    local = {file.key.removesuffix(".path") for file in files}
-    there = {file.key for file in known}
-    for key, entry in entries.items():
-        if key in local and key not in there:
-            return MISSING if find_strategy(entry, method) else UNJUDGED
-        if key not in there:
-            return f"the rows of {key} are not in a local file of JSON lines"
-    if tokenizer is None and entries:
-        return f"the tokenizer of {base_model} is not on this machine"
-    return "" if entries else MISSING

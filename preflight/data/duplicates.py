@@ -34,6 +34,14 @@ class RowDigests:
         self.examples.extend(later.examples)
         self.questions.extend(later.questions)
 
+    def cut(self, stretches: Sequence[tuple[int, int]]) -> "RowDigests":
+        """Those of its rows that lie in these stretches."""
+        parts = [(self.lines[a:b], self.examples[a:b], self.questions[a:b]) for a, b in stretches]
+        kept = RowDigests(path=self.path)
+        for lines, examples, questions in parts:
+            kept.extend(RowDigests(path=self.path, lines=lines, examples=examples, questions=questions))
+        return kept
+
     def line_of(self, example: int) -> int:
         """The first line with this example."""
         return self.lines[self.examples.index(example)]

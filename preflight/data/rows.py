@@ -1,11 +1,13 @@
-"""Read the rows of a JSONL file, one at a time, by the strategy that their dataset entry asks for."""
+"""Read the rows of a file, one at a time, by the strategy that their dataset entry asks for."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from preflight.data import formats
 from preflight.data.advice import advise
 from preflight.data.prompt_strategies import BadRowError, PromptStrategy, Row, guess_strategy
 from preflight.data.prompt_strategies.base import NO_COLUMN, kind_of
@@ -16,6 +18,7 @@ UNASKED = 0.05  # of the rows of a file, up to which it goes without saying that
 KEPT = 64 << 10  # bytes of a bad row up to which its columns are kept, to say what would read them
 HUGE = 8 << 20  # bytes; Axolotl cuts a row at 64 sequences, half a megabyte at 2,048 tokens of 4 bytes
 MANY = 30  # columns
+NAMES = re.compile(rb'"?[A-Za-z_][\w .-]*"?(?:[,;\t|]"?[\w .-]*"?)*')
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -23,7 +26,7 @@ def guess_from(path: Path) -> PromptStrategy | None:
     """The strategy that reads the first row of a file, where no config says. Raises OSError."""
     with path.open("rb") as file:
         try:
-            return guess_strategy(_parse(file.readline(HUGE).removeprefix(b"\xef\xbb\xbf")))
+            return guess_strategy(_parse(file.readline(HUGE).removeprefix(formats.BOM)))
         except BadRowError:
             return None
 
@@ -45,11 +48,30 @@ def split(path: Path, size: int) -> Iterator[tuple[int, int, int]]:
         yield start, place, before
 
 
-def read_rows(path: Path, strategy: PromptStrategy, start: int = 0, end: int | None = None, line: int = 0) -> Iterator[Row]:
-    """Every row of a JSONL file, or of the stretch of it that has so many lines before it, in order; none is held longer than
-    it is looked at, and a huge one never. Raises OSError."""
-    with path.open("rb") as file:
-        file.seek(start)
+def read_rows(path: Path, strategy: PromptStrategy, start: int = 0, end: int | None = None, line: int = 0, kind: str = "json") -> Iterator[Row]:
+    """Every row of a file of this format, in order, or of the stretch of plain JSON lines that has so many before it; none is held longer
+    than it is looked at, and a huge one never. Where a file has no lines, the number of the row stands for it. Raises OSError."""
+    try:
+        if start or (kind == "json" and formats.layout(path) == "lines"):
+            for row in _read_lines(path, strategy, start, end, line):
+                line = row.line
+                yield row
+        elif kind == "json":
+            for line, text in enumerate(formats.read_texts(path), 1):
+                yield _row(line, text.encode("utf-8", "surrogatepass"), strategy)
+        else:
+            for line, columns in enumerate(formats.read_table(path, kind), 1):
+                yield _of_columns(line, columns, strategy)
+    except Exception as error:
+        if not formats.is_damage(error):
+            raise
+        yield Row(line=line + 1, problem=f"the file can't be read on from here: {error}")
+
+
+def _read_lines(path: Path, strategy: PromptStrategy, start: int, end: int | None, line: int) -> Iterator[Row]:
+    with formats.open_bytes(path) as file:
+        if start:
+            file.seek(start)
         place = start
         while (end is None or place < end) and (raw := file.readline(HUGE + 1)):
             line += 1
@@ -65,9 +87,24 @@ def read_rows(path: Path, strategy: PromptStrategy, start: int = 0, end: int | N
                 if raw.startswith(UTF_16):
                     yield Row(line=1, problem="the file is UTF-16; save it as UTF-8")
                     return
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
+                raw = raw.removeprefix(formats.BOM)
+                if _is_table(raw):
+                    begins = raw[:40].decode("utf-8", "replace").strip()
+                    yield Row(line=1, problem=f"the file holds no JSON; it begins with {begins}: if it is CSV, add ds_type: csv to its entry")
+                    return
             if not raw.isspace():
                 yield _row(line, raw, strategy)
+
+
+def _is_table(first: bytes) -> bool:
+    """Whether a file that begins with this line is CSV: names between commas, or one alone, and no JSON."""
+    if not NAMES.fullmatch(first.strip()):
+        return False
+    try:
+        json.loads(first)
+    except ValueError:
+        return True
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +170,13 @@ def check_near_empty(path: Path, lines: Sequence[int]) -> list[Finding]:
         return []
     message = f"{len(lines):,} answers are empty or nearly so; the first in line {lines[0]}"
     return [Finding(code="data.empty-answer", level="warning", where=f"{path}:{lines[0]}", message=message, fix="delete these rows")]
+
+
+def _of_columns(line: int, columns: dict[str, Any], strategy: PromptStrategy) -> Row:
+    try:
+        return strategy.parse(line, columns)
+    except BadRowError as problem:
+        return Row(line=line, problem=str(problem), columns=columns)
 
 
 def _row(line: int, raw: bytes, strategy: PromptStrategy) -> Row:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from preflight.data import formats
 from preflight.data.duplicates import RowDigests
 from preflight.data.lengths import RowLength, measure_pieces
 from preflight.data.prompt_strategies import BadRowError, Piece, PromptStrategy, Remark, Row
@@ -29,6 +30,7 @@ class Chunk:
     """A part of a file, and what is measured of its rows."""
 
     path: Path
+    kind: str = "json"  # the format that it is read as
     strategy: PromptStrategy
     start: int = 0  # bytes
     end: int | None = None
@@ -74,9 +76,10 @@ class FileScan:
 
 def scan_file(whole: Chunk, tokenizer: Tokenizer | None, base_model: str, progress: Progress) -> FileScan:
     """What is in a file, row by row. Raises OSError."""
-    chunks = (replace(whole, start=start, end=end, line=line) for start, end, line in split(whole.path, CHUNK_BYTES))
+    lines = formats.is_seekable(whole.path, whole.kind)
+    chunks = (replace(whole, start=start, end=end, line=line) for start, end, line in split(whole.path, CHUNK_BYTES)) if lines else [whole]
     total, workers = whole.path.stat().st_size, os.cpu_count() or 1
-    if total < SHARED or workers == 1:
+    if total < SHARED or workers == 1 or not lines:
         refuse = find_parser()
         scans: Iterator[FileScan] = (scan_chunk(chunk, tokenizer, refuse) for chunk in chunks)
     else:
@@ -93,7 +96,7 @@ def scan_chunk(chunk: Chunk, tokenizer: Tokenizer | None, refuse: Refuse | None)
     scan = FileScan(digests=RowDigests(path=chunk.path), end=chunk.end or 0)
     chosen = random.Random(chunk.start)  # noqa: S311
     batch: list[list[Piece]] = []
-    for row in read_rows(chunk.path, chunk.strategy, chunk.start, chunk.end, chunk.line):
+    for row in read_rows(chunk.path, chunk.strategy, chunk.start, chunk.end, chunk.line, chunk.kind):
         scan.rows += 1
         sampled = not row.problem and (chunk.share == 1 or chosen.random() < chunk.share)
         row, pieces = _looked_at(row, chunk, tokenizer, sampled)

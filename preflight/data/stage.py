@@ -12,7 +12,7 @@ from typing import Any
 from preflight.config.layers import Config, with_changes
 from preflight.config.settings import Rows, Settings
 from preflight.config.values import dataset_entries
-from preflight.data import archives, download, staging
+from preflight.data import archives, download, sources, staging
 from preflight.data.audit import DatasetLengths, audit_rows, show_example
 from preflight.data.paths import path_changes
 from preflight.data.preview import Preview
@@ -71,18 +71,16 @@ class Data:
 
 def prepare_data(source: DataSource, config: Config, settings: Settings, workspace: Workspace, diagnostics: Diagnostics, progress: Progress) -> Data:
     """The rows that the config names, staged unless this is a plan, and judged. What is wrong with them goes to `diagnostics`."""
-    with _alone(workspace, diagnostics, progress), contextlib.ExitStack() as scratch:
-        usual, drive = _usual_places(config, settings, workspace), workspace.local(settings.data.drive_folder)
-        place = _find_source(source, usual, drive, workspace, scratch, diagnostics, progress)
-        looked = [place] if place else usual
-        files = diagnostics.take((), answering(_find_data, *looked), config.values, workspace, settings.data, place)
+    with _alone(workspace, diagnostics, progress), _unpacked(workspace, diagnostics) as folder:
+        place = _find_source(source, settings, workspace, folder, diagnostics, progress)
+        files = diagnostics.take((), sources.find_data, config.values, workspace, settings.data, place)
         staged = _stage(files, diagnostics, progress)
         read = [rows.folder for rows in staged]
         lengths = diagnostics.take(DatasetLengths(), answering(audit_rows, *read, progress=progress), config.values, files, staged, progress)
         show = answering(show_example, *read, progress=progress)
         example = diagnostics.take(None, show, config.values, files, staged, source.show_example) if source.show_example else None
     changed, _ = with_changes(config, path_changes(files, staged, workspace.run(config.name)))
-    local = len(list(dataset_entries(config.values))) == sum(bool(file.key) for file in files)
+    local = len(list(dataset_entries(config.values))) == len({file.entry for file in files if file.key})
     return Data(config=changed, staged=tuple(staged), lengths=lengths, example=example, local=local)
 
 
@@ -147,10 +145,12 @@ def _stage(files: Sequence[DataFile], diagnostics: Diagnostics, progress: Progre
     copy = diagnostics.may_write
     missing: Level = "error" if diagnostics.writes else "warning"
     staged = []
-    for folder, group in itertools.groupby(sorted(files, key=lambda file: str(file.staged)), key=lambda file: file.staged.parent):
-        places = [file.source for file in group]
-        bring = answering(_bring, *places, progress=progress)
-        rows = diagnostics.take(None, bring, places, folder, copy=copy, missing=missing, progress=progress)
+    # a folder before those in it: staging replaces the whole of it
+    ordered = sorted(files, key=lambda file: (len(file.staged.parts), str(file.staged)))
+    for folder, group in itertools.groupby(ordered, key=lambda file: file.staged.parent):
+        once = {file.source: file for file in group}.values()  # several entries may name one file
+        named = [staging.inspect_source(file.source, file) for file in once]
+        rows = diagnostics.take(None, staging.bring, named, folder, copy=copy, missing=missing, progress=progress)
         staged += [rows] if rows else []
     return staged
 

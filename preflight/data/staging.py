@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.config.settings import Rows
-from preflight.config.values import dataset_entries
-from preflight.files import MALFORMED, Progress, copy, quoted, read_content, sync_folder, write_atomic
+from preflight.data import formats
+from preflight.data.folders import Cut, role_of
+from preflight.files import Progress, copy, quoted, read_content, sync_folder, write_atomic
 from preflight.findings import Finding, Level, disk_trouble
-from preflight.machine.workspace import Workspace
 
 MANIFEST = "manifest.json"
-SUFFIXES = (".jsonl", ".json", ".parquet", ".csv", ".txt", ".arrow")
+SHOWN = 8  # names of a folder
+POINTER = b"version https://git-lfs.github.com/spec/"
+PROBLEMS = {-3: "is a Git LFS pointer: a few lines that stand for the rows", -2: "is not a file", -1: "does not exist", 0: "is empty"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +27,30 @@ class DataFile:
     source: Path
     staged: Path
     key: str = ""  # the dotted key that names it; empty for the test rows, which Axolotl never sees
+    kind: str = "json"  # the format that it is read as
+    cuts: tuple[Cut, ...] = ()  # what its entry takes of it; nothing for all of it
+    changes: Mapping[str, Any] | None = None  # what names it in the resolved YAML, where that is not its path
+
+    @property
+    def entry(self) -> str:
+        """The dotted key of the entry that names it."""
+        return self.key.rpartition(".")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file as its folder describes it, before anything is read. `bytes` is -1 if it is not there, -2 if it is no file."""
+    """A file as its folder describes it, before it is read. `bytes` is -1 if it is not there, -2 if it is no file, -3 if it is a Git LFS
+    pointer; `file` says what it is for."""
 
     path: Path
     bytes: int
     modified_ns: int
+    file: DataFile | None = None
+    beside: tuple[str, ...] = ()  # the row files in its folder, where it is not there
+
+    @property
+    def kind(self) -> str:
+        return self.file.kind if self.file else "json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,55 +74,48 @@ class Staged:
     how: str
 
 
-def find_data(values: Mapping[str, Any], workspace: Workspace, places: Rows, source: Path | None) -> tuple[DataFile, ...]:
-    """Each local file that the config's `datasets` and `test_datasets` name, and the test rows beside the first.
-
-    A file in the settings' `folder` is looked for in the Drive folder, any other where its path says; `source` (--data) overrules both.
-    What is nowhere else but already staged is its own source. A data set of the hub has no suffix and is left to Axolotl.
-    """
-    found = []
-    for key, entry in dataset_entries(values):
-        path = entry.get("path")
-        if isinstance(path, str) and path.endswith(SUFFIXES):
-            staged = workspace.staged(path)
-            candidate = source / staged.name if source else usual_place(path, workspace, places)
-            found.append(DataFile(key=f"{key}.path", staged=staged, source=candidate if candidate.exists() or not staged.exists() else staged))
-    if found and places.test_file:
-        test = DataFile(source=found[0].source.with_name(places.test_file), staged=found[0].staged.with_name(places.test_file))
-        if test.source.exists() and not any(file.staged == test.staged for file in found):
-            found.append(test)
-    return tuple(found)
-
-
-def usual_place(path: str, workspace: Workspace, places: Rows) -> Path:
-    """Where a data file of the config is looked for without --data."""
-    on_drive = Path(path).is_relative_to(places.folder)
-    return workspace.local(places.drive_folder) / workspace.staged(path).name if on_drive else workspace.local(path)
-
-
-def inspect_source(path: Path) -> Source:
-    """The file's size and age, without opening it. Raises OSError, but for a file that is not there."""
+def inspect_source(path: Path, file: DataFile | None = None) -> Source:
+    """The file's size and age, and what else its folder holds where it is not there."""
     try:
         stat = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return Source(path=path, bytes=-1, modified_ns=0)
-    return Source(path=path, bytes=stat.st_size if path.is_file() else -2, modified_ns=stat.st_mtime_ns)
+        if not path.is_file():
+            return Source(path=path, bytes=-2, modified_ns=stat.st_mtime_ns, file=file)
+        with path.open("rb") as opened:
+            pointer = opened.read(len(POINTER)) == POINTER
+    except OSError:
+        beside = sorted(name.name for name in path.parent.glob("*") if name.name.endswith(formats.SUFFIXES)) if path.parent.is_dir() else []
+        return Source(path=path, bytes=-1, modified_ns=0, file=file, beside=tuple(beside))
+    return Source(path=path, bytes=-3 if pointer else stat.st_size, modified_ns=stat.st_mtime_ns, file=file)
 
 
 def check_sources(sources: Sequence[Source], level: Level) -> list[Finding]:
-    """`data.missing` for each file that is not there, no file, or empty."""
-    problems = {-2: "is not a file", -1: "does not exist", 0: "is empty"}
+    """`data.missing` for each file that is not there, no file, empty, or a Git LFS pointer."""
     return [
         Finding(
             code="data.missing",
             level=level,
             where=str(source.path),
-            message=f"the data file {source.path.name} {problems[source.bytes]}",
-            fix="put the rows there (scripts/package_data.sh packs them and says three ways), or say where they are: --data FOLDER, ZIP or https address",
+            message=f"the data file {source.path.name} {PROBLEMS[source.bytes]}"
+            + (f"; its folder holds {', '.join(source.beside[:SHOWN])}" if source.beside else ""),
+            fix="fetch them where the file comes from: git lfs pull" if source.bytes == -3 else _instead(source),
         )
         for source in sources
         if source.bytes <= 0
     ]
+
+
+def _instead(source: Source) -> str:
+    """What to set so that rows are found where a file is not there."""
+    key, file = (source.file.key, source.file) if source.file else ("", None)
+    group = key.partition(".")[0]
+    roles = ("train",) if group == "datasets" else ("validation", "test")
+    likely = [name for role in roles for name in source.beside if role_of(name) == role]
+    if key and file and likely and source.bytes == -1:
+        place, kind = file.staged.with_name(likely[0]), formats.format_of(likely[0])
+        return f"--set {key}={quoted(place)}" + (f" --set {file.entry}.ds_type={kind}" if kind != file.kind else "")
+    if group == "test_datasets" and source.beside and source.bytes == -1:
+        return "delete test_datasets, and take a part of the training rows in its place: val_set_size: 0.05; or put the validation rows there"
+    return "put the rows there (scripts/package_data.sh packs them and says three ways), or say where they are: --data FOLDER, ZIP or https address"
 
 
 def bring(sources: Sequence[Source], folder: Path, *, copy: bool, missing: Level, progress: Progress) -> tuple[Staged | None, list[Finding]]:
@@ -189,7 +198,8 @@ def is_current(staged: Staged, sources: Sequence[Source]) -> bool:
 def is_complete(staged: Staged) -> bool:
     """True if every file's content is what the manifest records."""
     try:
-        return all(tuple(read_content(staged.folder / file.name)) == (file.bytes, file.rows, file.sha256) for file in staged.files)
+        contents = [(read_content(staged.folder / file.name), file) for file in staged.files]
+        return all((content.bytes, content.sha256) == (file.bytes, file.sha256) for content, file in contents)
     except OSError:
         return False
 
@@ -212,5 +222,7 @@ def _read(sources: Sequence[Source], into: Path | None, progress: Progress) -> t
             progress(what, done, total)
 
         size, rows, sha256 = copy(source.path, into / name, report) if into else read_content(source.path, report)
+        if not formats.is_seekable(source.path, source.kind):
+            rows = formats.count_rows(source.path, source.kind)
         files.append(StagedFile(name=name, bytes=size, rows=rows, sha256=sha256, source=str(source.path), modified_ns=source.modified_ns))
     return tuple(files)

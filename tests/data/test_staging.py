@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from preflight.config.settings import Rows
-from preflight.data.staging import bring, check_sources, find_data, inspect_source, is_complete, read_manifest, recover, stage
+from preflight.data.sources import find_data
+from preflight.data.staging import bring, check_sources, inspect_source, is_complete, read_manifest, recover, stage
 from preflight.machine.workspace import find_workspace
 from tests.conftest import tree
 from tests.support.killing import killed_at
@@ -163,7 +164,7 @@ VALUES = {
 def found(tmp_path, source=None):
     workspace = find_workspace(tmp_path / "ws", environ={})
     places = Rows(source="drive", drive_folder="/content/drive/MyDrive/rows", folder="/content/data", test_file="test.jsonl", disk_gb=1)
-    files = find_data(VALUES, workspace, places, source)
+    files, _ = find_data(VALUES, workspace, places, source)
     return {file.key: (str(file.source.relative_to(tmp_path)), str(file.staged.relative_to(tmp_path))) for file in files}
 
 

@@ -137,6 +137,25 @@ def main():
                 made.append(f"{type(error).__name__}: {error}")
         return {"rows": made, "error": ""}
 
+    def loaded(entries, group):
+        """The rows that Axolotl loads for each entry of `datasets` (the group train) or `test_datasets` (test), or why it dies."""
+        from axolotl.utils.data.shared import load_dataset_with_config
+        from datasets import DatasetDict
+
+        found = []
+        for entry in entries:
+            try:
+                rows = load_dataset_with_config(DictDefault(entry), False)
+                if isinstance(rows, DatasetDict):  # _load_and_process_single_dataset
+                    name = entry["split"] if entry.get("split") in rows else group
+                    if name not in rows:
+                        raise ValueError(f"no {group} split found for dataset {entry['path']}")
+                    rows = rows[name]
+                found.append({"rows": list(rows), "error": ""})
+            except Exception as error:
+                found.append({"rows": [], "error": f"{type(error).__name__}: {error}"})
+        return found
+
     def prefers(values, row):
         """What Axolotl's transform for `rl` makes of a row: its prompt, its answers; or why it dies."""
         from axolotl.loaders import load_tokenizer
@@ -234,7 +253,8 @@ def main():
         return value if isinstance(value, str | int | float | bool | None) else str(value)
 
     calls = {
-        call.__name__: call for call in (schema, validate, field_errors, steps, tokens, prefers, mistral_lengths, mistral_tokens, packed_and_padded)
+        call.__name__: call
+        for call in (schema, validate, field_errors, steps, tokens, loaded, prefers, mistral_lengths, mistral_tokens, packed_and_padded)
     }
     for line in sys.stdin:
         question = json.loads(line)

@@ -220,9 +220,9 @@ def optional_text(values: Mapping[str, Any], name: str) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What a value of JSON is, in words."""
+    """What a value of JSON, or of a table, is, in words."""
     kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
-    return kinds[type(value)]
+    return kinds.get(type(value), f"a {type(value).__name__}")
 
 
 def object_schema(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preflight.data.formats import format_of
 from preflight.data.preview import Prompt, find_prompt
 from preflight.data.prompt_strategies import BadRowError, PromptStrategy
 from preflight.data.prompt_strategies.completion import MARKER, without_end
@@ -58,7 +59,7 @@ def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, An
     """The first `limit` good rows that ask something, as training showed such rows. Raises OSError."""
     if strategy.refusal(config, tokenizer) or strategy.unjudged(config, tokenizer):
         return []
-    rows = (row for row in read_rows(path, strategy) if not row.problem)
+    rows = (row for row in read_rows(path, strategy, kind=format_of(str(path))) if not row.problem)
 
     def prompts() -> Iterator[Question]:
         for row in rows:
