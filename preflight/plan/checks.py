@@ -4,9 +4,10 @@ matters where a GPU waits is called by plan/stage.py."""
 from collections.abc import Callable
 
 from preflight.config.layers import Config
-from preflight.config.values import step_size, whole_number, world_size
+from preflight.config.values import sequence_len, step_size, whole_number, world_size
+from preflight.data.audit import DatasetLengths
 from preflight.findings import Finding
-from preflight.plan.steps import Steps
+from preflight.plan.steps import Steps, count_batches, eval_batch_size, plan_steps, split_off, trained_order
 from preflight.plan.throughput import Pace
 
 LONG = 30  # minutes of work between two saves that a disconnect may cost
@@ -35,6 +36,27 @@ def check_warmup(config: Config, steps: Steps) -> list[Finding]:
     return [Finding(code="config.warmup-too-long", level="error", where=config.where(key), message=message, fix=fix)]
 
 
+def check_rows(config: Config, lengths: DatasetLengths) -> list[Finding]:
+    """`config.too-few-rows`: rows of which no step comes to be. Training would end with an adapter that has learnt nothing, or not start."""
+    values = config.values
+    if not lengths.train or plan_steps(values, lengths):
+        return []
+    order = trained_order(values, lengths.train)
+    kept, _ = split_off(values, order)
+    micro, limit = whole_number(values.get("micro_batch_size"), 1), sequence_len(values)
+    if not order:
+        key, message = "sequence_len", f"no row is left to train on: all are longer than sequence_len {limit:,}, or no token of theirs has loss"
+        fix = "a larger sequence_len, or other rows"
+    elif not kept:
+        key = "val_set_size"
+        message, fix = f"val_set_size {values.get(key)} takes all of {len(order):,} sequences, and Axolotl would stop", "val_set_size: 0.05"
+    else:
+        key, fits = "sample_packing", count_batches({**values, "micro_batch_size": 1}, kept)
+        message = f"the rows fill {fits} packed sequences, less than a micro batch of {micro}: not a step would be trained, and the adapter saved as it began"
+        fix = f"--set micro_batch_size={fits}" if fits else "sample_packing: false"
+    return [Finding(code="config.too-few-rows", level="error", where=config.where(key), message=message, fix=fix)]
+
+
 def check_evaluation(config: Config, steps: Steps) -> list[Finding]:
     """`config.eval-too-small`: validation rows that don't fill one packed batch are not evaluated at all."""
     if steps.eval_batches != 0:
@@ -42,7 +64,13 @@ def check_evaluation(config: Config, steps: Steps) -> list[Finding]:
     micro = whole_number(config.values.get("micro_batch_size"), 1)
     message = f"the validation rows don't fill one packed batch of {micro} sequences, so there is nothing to evaluate"
     fix = "eval_sample_packing: false"
-    return [Finding(code="config.eval-too-small", level="error", where=config.where("test_datasets"), message=message, fix=fix)]
+    if config.values.get("eval_sample_packing") is False or not config.values.get("sample_packing"):
+        message = (
+            f"the validation rows are fewer than a batch of {eval_batch_size(config.values)}, and an incomplete one is dropped: nothing is evaluated"
+        )
+        fix = "eval_batch_size: 1"
+    key = "test_datasets" if config.values.get("test_datasets") else "val_set_size"
+    return [Finding(code="config.eval-too-small", level="error", where=config.where(key), message=message, fix=fix)]
 
 
 def check_examples(config: Config, steps: Steps | None) -> list[Finding]:

@@ -12,7 +12,7 @@ from preflight.config.values import sequence_len, step_size
 from preflight.data.audit import DatasetLengths
 from preflight.findings import Diagnostics
 from preflight.machine.stage import Machine
-from preflight.plan.checks import CHECKS, check_examples, check_interval
+from preflight.plan.checks import CHECKS, check_examples, check_interval, check_rows
 from preflight.plan.compare import GpuOption, compare
 from preflight.plan.cost import Cost, expect
 from preflight.plan.memory import check_memory, memory_gib
@@ -69,6 +69,8 @@ def plan_run(
     cost = None
     if steps and pace and not run.finished:
         cost = diagnostics.attempt(None, expect, config.values, steps, run.done, pace, settings, recipe.tier_name)
+    if lengths.train and not steps:
+        diagnostics.check(check_rows, config, lengths)
     _judge(config, recipe, steps, pace, machine, diagnostics)
     packed, size = bool(config.values.get("sample_packing")), step_size(config.values)
     return Plan(

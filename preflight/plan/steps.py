@@ -10,6 +10,18 @@ from preflight.data.audit import DatasetLengths
 from preflight.data.lengths import Lengths
 
 GROUP_SIZE, BIN_SIZE = 100_000, 200  # Axolotl's sample_packing_group_size and sample_packing_bin_size
+# with any of these set, Axolotl counts otherwise than here
+UNCOUNTED = [
+    "dataset_exact_deduplication",
+    "dataset_shard_num",
+    "sample_packing_sequentially",
+    "sample_packing_eff_est",
+    "skip_prepare_dataset",
+    "min_sample_len",
+    "use_pose",
+    "streaming",
+    "reward_model",
+]
 PACKS_ACROSS = ("flash", "flex_attention", "xformers", "sage", "kernels-community/")  # attentions that pack a whole micro batch as one
 
 
@@ -31,52 +43,80 @@ class Steps:
 def plan_steps(values: Mapping[str, Any], counted: DatasetLengths) -> Steps | None:
     """The steps that Axolotl 0.19 makes of these rows (utils/trainer.py calculate_total_num_steps), or None if there are none."""
     train = counted.train
-    order = trained_order(values, train)
-    if not order:
+    every = trained_order(values, train)
+    if not every:
         return None
     scale = max(lengths.scale for lengths in train)
+    order, validation = split_off(values, every, scale)
     epochs = float(values.get("num_epochs") or 1)
-    size = step_size(values)
+    size, batches_a_step = step_size(values), whole_number(values.get("gradient_accumulation_steps"), 1) * world_size(values)
     packed = bool(values.get("sample_packing"))
-    rows = sum(lengths.rows for lengths in train)
+    kept = len(order) / len(every)  # by the split for validation
+    rows = sum(lengths.rows for lengths in train) * kept
+    batches = int(count_batches(values, order) * scale) if packed else math.ceil(len(order) * scale * batches_a_step / size)
+    if not batches:
+        return None
     if packed:
-        batches_a_step = whole_number(values.get("gradient_accumulation_steps"), 1) * world_size(values)
-        an_epoch = max(1, int(count_batches(values, order) * scale) // batches_a_step)
+        an_epoch = max(1, batches // batches_a_step)
         steps = math.floor(an_epoch * epochs) - (math.ceil(epochs) if values.get("dataloader_drop_last") else 0)
     else:
         steps = math.ceil(len(order) * scale * epochs / size)
-    share = 1.0  # of all epochs that is trained
-    if limit := whole_number(values.get("max_steps"), 1) if values.get("max_steps") else 0:
-        share, steps = limit / max(1, steps), limit
+    counted_for_warmup, share = steps, 1.0  # the share of all epochs that is trained
+    limit = int(values.get("max_steps") or 0)
+    if limit > 0:
+        share, steps, counted_for_warmup = limit / max(1, steps), limit, min(steps, limit)
+    elif limit < 0:  # then transformers counts, in whole steps of an epoch (set_initial_training_values), and Axolotl works the warmup out of it
+        steps, counted_for_warmup = math.ceil(epochs * math.ceil(batches / batches_a_step)), limit
     steps = max(1, steps)
     return Steps(
         steps=steps,
         examples_per_step=round(min(rows * epochs * share / steps, rows), 1) if packed else size,
         tokens_per_step=size * sequence_len(values) if packed else None,
         tokens=round(sum(order) * scale * epochs * share),
-        trained_tokens=round(trained_tokens(values, train) * epochs * share),
-        warmup=warmup_steps(values, steps),
+        trained_tokens=round(trained_tokens(values, train) * kept * epochs * share),
+        warmup=warmup_steps(values, max(1, counted_for_warmup) if limit >= 0 else limit),
         saves=save_steps(values, steps),
-        eval_batches=evaluation_batches(values, counted.held_out),
-        exact=not any(lengths.sampled for lengths in train) and (not packed or bool(values.get("curriculum_sampling"))),
+        eval_batches=evaluation_batches(values, counted.held_out, validation),
+        exact=not any(lengths.sampled for lengths in train)
+        and (not packed or bool(values.get("curriculum_sampling")))
+        and not any(values.get(key) for key in UNCOUNTED),
     )
 
 
-def evaluation_batches(values: Mapping[str, Any], held_out: Sequence[Lengths]) -> int | None:
+def split_off(values: Mapping[str, Any], order: Sequence[int], scale: float = 1.0) -> tuple[list[int], list[int]]:
+    """The sequences that are trained on, and the last of them that `val_set_size` holds back (create_train_validation_split): a number, or
+    up to 1 a share of them. Nothing is left to train on where Axolotl stops."""
+    size = float(values.get("val_set_size") or 0)
+    count = int(size) if size > 1 else math.ceil(size * len(order))
+    place = len(order) - (round(count / scale) if size > 1 else count)
+    return (list(order[:place]), list(order[place:])) if place > 0 else ([], list(order))
+
+
+def evaluation_batches(values: Mapping[str, Any], held_out: Sequence[Lengths], validation: Sequence[int] = ()) -> int | None:
     """Batches of an evaluation on each GPU, or None where there are no validation rows."""
-    if not held_out:
+    if not held_out and not validation:
         return None
-    evaluated = [length for lengths in held_out for row in lengths.measured for length in row.sequences]
-    packed = values.get("sample_packing") and values.get("eval_sample_packing") is not False
-    return math.ceil((count_batches(values, evaluated) if packed else len(evaluated)) / world_size(values))
+    evaluated = [length for lengths in held_out for row in lengths.measured for length in row.sequences] or validation
+    if values.get("sample_packing") and values.get("eval_sample_packing") is not False:
+        return math.ceil(count_batches(values, evaluated) / world_size(values))
+    # Axolotl drops an incomplete last batch of padded rows beside packed ones (core/builders/causal.py)
+    drops = values.get("dataloader_drop_last") or (values.get("sample_packing") and values.get("dataloader_drop_last") is None)
+    if drops and len(evaluated) < eval_batch_size(values):
+        return 0
+    return math.ceil(len(evaluated) / world_size(values))
+
+
+def eval_batch_size(values: Mapping[str, Any]) -> int:
+    """Rows of a batch of an evaluation that is not packed."""
+    return whole_number(values.get("eval_batch_size") or values.get("micro_batch_size"), 1)
 
 
 def warmup_steps(values: Mapping[str, Any], steps: int) -> int:
-    """As core/builders/base.py works it out."""
+    """As core/builders/base.py works it out; `steps` are below 0 where it does not know them."""
     if values.get("warmup_steps") is not None:
         warmup = int(float(values["warmup_steps"]))
     elif values.get("warmup_ratio") is not None:
-        warmup = int(float(values["warmup_ratio"]) * steps)
+        warmup = max(int(float(values["warmup_ratio"]) * steps), 0)
     else:
         warmup = min(int(0.03 * steps), 100)
     return 2 if warmup == 1 else warmup

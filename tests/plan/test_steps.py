@@ -7,6 +7,9 @@ import pytest
 import yaml
 
 from preflight.config import base_model
+from preflight.config.layers import Config
+from preflight.config.settings import Rows
+from preflight.config.yaml_file import YamlFile
 from preflight.data import audit
 from preflight.data.audit import DatasetLengths, audit_rows
 from preflight.data.lengths import Lengths, RowLength
@@ -14,8 +17,11 @@ from preflight.data.preview import tokenize_with_loss_mask
 from preflight.data.prompt_strategies import find_strategy
 from preflight.data.prompt_strategies.completion import Completion
 from preflight.data.rows import read_rows
-from preflight.data.staging import DataFile, bring, inspect_source
+from preflight.data.sources import find_data
+from preflight.data.staging import bring, inspect_source
 from preflight.data.tokenizer import find_tokenizer
+from preflight.machine.workspace import find_workspace
+from preflight.plan.checks import check_evaluation, check_rows
 from preflight.plan.steps import chosen_rows, first_fit, plan_steps, save_steps, trained_order, trained_tokens, warmup_steps
 from tests.conftest import CHECKOUT
 
@@ -33,9 +39,9 @@ def quiet(what, done, total):
 
 def counted(values):
     """The rows of a config where they lie, looked through."""
-    entries = [(f"{name}.{i}.path", Path(entry["path"])) for name in ("datasets", "test_datasets") for i, entry in enumerate(values.get(name) or ())]
-    files = [DataFile(key=key, source=path, staged=path) for key, path in entries]
-    staged = [bring([inspect_source(path)], path.parent, copy=False, missing="error", progress=quiet)[0] for _, path in entries]
+    places = Rows(source="drive", drive_folder="", folder="/content/data", test_file="", disk_gb=1)
+    files, _ = find_data(values, find_workspace(Path("nowhere"), environ={}), places, None)
+    staged = [bring([inspect_source(file.source, file)], file.source.parent, copy=False, missing="error", progress=quiet)[0] for file in files]
     rows, findings = audit_rows(values, files, staged, quiet)
     assert [finding for finding in findings if finding.level == "error" and finding.code != "data.leakage"] == []
     return rows
@@ -99,6 +105,63 @@ def test_steps_are_those_that_axolotl_makes(axolotl, tmp_path, monkeypatch, chan
     assert (plan.steps, plan.exact) == (answer["steps"], True)
     assert trained_tokens(values, rows.train) == answer["trained"]
     assert sequences(values) == sorted(answer["tokens"])
+
+
+FEW = {"path": SMOKE["datasets"][0]["path"], "type": "completion", "split": "train[:6]"}
+PART = SMOKE["datasets"][0] | {"split": "train[10:60%]"}
+TRAINED = {
+    "a part": {"datasets": [PART]},
+    "a part, padded": {"datasets": [PART], "sample_packing": False, "eval_sample_packing": False},
+    "two parts of one file": {
+        "datasets": [FEW | {"split": "train[:80%]"}],
+        "test_datasets": [FEW | {"split": "train[80%:]"}],
+        "shuffle_merged_datasets": False,
+    },
+    "a share for validation": {"test_datasets": None, "val_set_size": 0.07},
+    "rows for validation": {"test_datasets": None, "val_set_size": 33},
+    "rows for validation, padded": {"test_datasets": None, "val_set_size": 33, "sample_packing": False, "eval_sample_packing": False},
+    "rows of several sequences for validation": {"test_datasets": None, "val_set_size": 0.1, "sequence_len": 60},
+    "as many steps as there are": {"max_steps": -1, "num_epochs": 2.5},
+    "as many, in coarse steps": {"max_steps": -1, "micro_batch_size": 4, "gradient_accumulation_steps": 7},
+    "as many, padded": {
+        "max_steps": -1,
+        "sample_packing": False,
+        "eval_sample_packing": False,
+        "micro_batch_size": 3,
+        "gradient_accumulation_steps": 5,
+    },
+    "more steps than there are": {"max_steps": 5000},
+    "less than a step": {"datasets": [FEW | {"split": "train[:30]"}], "gradient_accumulation_steps": 90},
+    "less than a batch": {"datasets": [FEW], "micro_batch_size": 4},
+    "validation less than a batch": {"test_datasets": [SMOKE["test_datasets"][0] | {"split": "train[:4]"}], "micro_batch_size": 8},
+    "all for validation": {"datasets": [FEW], "test_datasets": None, "val_set_size": 6},
+    "a whole share": {"test_datasets": None, "val_set_size": 1},
+    "none short enough": {
+        "datasets": [CHAT["datasets"][0] | {"path": "sample_data/messages/train_postgres.jsonl"}],
+        "chat_template": "mistral_v1",
+        "sequence_len": 20,
+    },
+}
+
+
+@pytest.mark.parametrize("changes", TRAINED.values(), ids=TRAINED)
+def test_what_the_trainer_makes_of_parts_and_of_few_rows(axolotl, tmp_path, monkeypatch, changes):
+    """The steps of the real trainer's count, and an error where it would train nothing, evaluate nothing, or not start."""
+    monkeypatch.chdir(CHECKOUT)
+    values = {key: value for key, value in (SMOKE | changes).items() if value is not None}
+    values |= {"output_dir": str(tmp_path / "out"), "dataset_prepared_path": str(tmp_path / "prepared")}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+    answer = axolotl.ask("trains", path=str(tmp_path / "c.yaml"))
+    rows, config = counted(values), Config(file=YamlFile(path=Path("x.yaml"), values=values), values=values)
+    plan = plan_steps(values, rows)
+    codes = [finding.code for finding in (check_evaluation(config, plan) if plan else check_rows(config, rows))]
+    if answer["error"] or not answer["batches"]:
+        assert (plan, codes) == (None, ["config.too-few-rows"]), answer
+        return
+    assert (plan.steps, plan.exact) == (answer["steps"], True)
+    if answer["eval_batches"] is not None:
+        assert plan.eval_batches == answer["eval_batches"]
+        assert codes == ([] if answer["eval_batches"] else ["config.eval-too-small"])
 
 
 def sequences(values):

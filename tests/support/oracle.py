@@ -106,6 +106,54 @@ def main():
         tokens = [[ids, [label != -100 for label in labels]] for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)]
         return {"steps": meta.total_num_steps, "lengths": [len(ids) for ids, _ in tokens], "trained": trained, "tokens": tokens}
 
+    def trains(path):
+        """What the trainer makes of the rows of a YAML: its steps, its batches in an epoch, and those of an evaluation; or why Axolotl stops.
+        Axolotl's own samplers and transformers' own count, without a model."""
+        from functools import partial
+        from types import SimpleNamespace
+
+        from axolotl.cli.config import load_cfg
+        from axolotl.common.datasets import load_datasets
+        from axolotl.core.trainers.base import AxolotlTrainer
+        from torch.utils.data import BatchSampler, RandomSampler
+        from transformers import Trainer
+
+        cfg = load_cfg(path)
+        try:
+            meta = load_datasets(cfg=cfg)
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        args = SimpleNamespace(
+            multipack_real_batches=cfg.multipack_real_batches if cfg.multipack_real_batches is not None else not cfg.attn_supports_packing,
+            per_device_train_batch_size=cfg.micro_batch_size,
+            max_seq_length=cfg.sequence_len,
+            sample_packing=cfg.sample_packing,
+            eval_sample_packing=cfg.eval_sample_packing,
+            sample_packing_efficiency=1.0,
+            sample_packing_group_size=cfg.sample_packing_group_size,
+            sample_packing_bin_size=cfg.sample_packing_bin_size,
+            sample_packing_sequentially=False,
+            sample_packing_mp_start_method=None,
+            dataset_num_proc=1,
+            curriculum_sampling=cfg.curriculum_sampling,
+            pretraining=False,
+            max_steps=cfg.max_steps or meta.total_num_steps or -1,  # core/builders/base.py
+            num_train_epochs=cfg.num_epochs,
+            gradient_accumulation_steps=cfg.gradient_accumulation_steps,
+        )
+        me = SimpleNamespace(args=args, state=SimpleNamespace(train_batch_size=None), num_examples=len, get_sp_size=lambda: 1)
+        me.get_total_train_batch_size = lambda args: cfg.batch_size
+        me._create_multipack_sampler = partial(AxolotlTrainer._create_multipack_sampler, me)
+        evaluated = None
+        if cfg.sample_packing:
+            loader = AxolotlTrainer._get_train_sampler(me, meta.train_dataset)
+            if meta.eval_dataset is not None and cfg.eval_sample_packing is not False:
+                evaluated = len(AxolotlTrainer._get_eval_sampler(me, meta.eval_dataset))
+        else:
+            loader = BatchSampler(RandomSampler(meta.train_dataset), cfg.micro_batch_size, drop_last=False)
+        steps = Trainer.set_initial_training_values(me, args, loader)[-1]
+        return {"error": "", "steps": steps if len(loader) else 0, "batches": len(loader), "eval_batches": evaluated}
+
     def tokens(path, file):
         """What Axolotl makes of each row of a file by the first entry of a YAML: [ids, whether each has loss], or why it dies."""
         from axolotl.cli.config import load_cfg
@@ -254,7 +302,7 @@ def main():
 
     calls = {
         call.__name__: call
-        for call in (schema, validate, field_errors, steps, tokens, loaded, prefers, mistral_lengths, mistral_tokens, packed_and_padded)
+        for call in (schema, validate, field_errors, steps, trains, tokens, loaded, prefers, mistral_lengths, mistral_tokens, packed_and_padded)
     }
     for line in sys.stdin:
         question = json.loads(line)
