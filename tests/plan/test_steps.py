@@ -107,22 +107,23 @@ def test_steps_are_those_that_axolotl_makes(axolotl, tmp_path, monkeypatch, chan
     assert sequences(values) == sorted(answer["tokens"])
 
 
-FEW = {"path": SMOKE["datasets"][0]["path"], "type": "completion", "split": "train[:6]"}
-PART = SMOKE["datasets"][0] | {"split": "train[10:60%]"}
+MANY = SMOKE["test_datasets"][0] | {"shards": 1}  # a hundred rows
+FEW, PART = MANY | {"split": "train[:6]"}, MANY | {"split": "train[10%:60%]"}
 TRAINED = {
-    "a part": {"datasets": [PART]},
-    "a part, padded": {"datasets": [PART], "sample_packing": False, "eval_sample_packing": False},
     "two parts of one file": {
         "datasets": [FEW | {"split": "train[:80%]"}],
         "test_datasets": [FEW | {"split": "train[80%:]"}],
-        "shuffle_merged_datasets": False,
+        "gradient_accumulation_steps": 90,  # less than a step
     },
-    "a share for validation": {"test_datasets": None, "val_set_size": 0.07},
-    "rows for validation": {"test_datasets": None, "val_set_size": 33},
-    "rows for validation, padded": {"test_datasets": None, "val_set_size": 33, "sample_packing": False, "eval_sample_packing": False},
-    "rows of several sequences for validation": {"test_datasets": None, "val_set_size": 0.1, "sequence_len": 60},
-    "as many steps as there are": {"max_steps": -1, "num_epochs": 2.5},
-    "as many, in coarse steps": {"max_steps": -1, "micro_batch_size": 4, "gradient_accumulation_steps": 7},
+    "a share for validation, of rows of several sequences": {"test_datasets": None, "val_set_size": 0.1, "sequence_len": 60},
+    "rows for validation, padded": {
+        "datasets": [PART],
+        "test_datasets": None,
+        "val_set_size": 33,
+        "sample_packing": False,
+        "eval_sample_packing": False,
+    },
+    "as many as there are": {"max_steps": -1, "num_epochs": 2.5, "micro_batch_size": 2, "gradient_accumulation_steps": 3},
     "as many, padded": {
         "max_steps": -1,
         "sample_packing": False,
@@ -130,14 +131,11 @@ TRAINED = {
         "micro_batch_size": 3,
         "gradient_accumulation_steps": 5,
     },
-    "more steps than there are": {"max_steps": 5000},
-    "less than a step": {"datasets": [FEW | {"split": "train[:30]"}], "gradient_accumulation_steps": 90},
     "less than a batch": {"datasets": [FEW], "micro_batch_size": 4},
-    "validation less than a batch": {"test_datasets": [SMOKE["test_datasets"][0] | {"split": "train[:4]"}], "micro_batch_size": 8},
-    "all for validation": {"datasets": [FEW], "test_datasets": None, "val_set_size": 6},
+    "validation less than a batch": {"test_datasets": [FEW | {"split": "train[:4]"}], "micro_batch_size": 8},
     "a whole share": {"test_datasets": None, "val_set_size": 1},
     "none short enough": {
-        "datasets": [CHAT["datasets"][0] | {"path": "sample_data/messages/train_postgres.jsonl"}],
+        "datasets": [CHAT["datasets"][0] | {"path": "sample_data/messages/val_postgres.jsonl"}],
         "chat_template": "mistral_v1",
         "sequence_len": 20,
     },
@@ -148,7 +146,8 @@ TRAINED = {
 def test_what_the_trainer_makes_of_parts_and_of_few_rows(axolotl, tmp_path, monkeypatch, changes):
     """The steps of the real trainer's count, and an error where it would train nothing, evaluate nothing, or not start."""
     monkeypatch.chdir(CHECKOUT)
-    values = {key: value for key, value in (SMOKE | changes).items() if value is not None}
+    values = SMOKE | {"datasets": [MANY], "dataset_num_proc": 1} | changes
+    values = {key: value for key, value in values.items() if value is not None}
     values |= {"output_dir": str(tmp_path / "out"), "dataset_prepared_path": str(tmp_path / "prepared")}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
     answer = axolotl.ask("trains", path=str(tmp_path / "c.yaml"))
