@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -10,18 +11,21 @@ from preflight.cli.console import EXIT_ERROR, guarded, progress_line, show, show
 from preflight.data.archives import TooLargeError, pack
 from preflight.data.audit import check_file, check_overlap
 from preflight.data.duplicates import RowDigests
-from preflight.data.formats import SUFFIXES
+from preflight.data.formats import SUFFIXES, is_seekable
 from preflight.data.rows import guess_from
 from preflight.data.scan import Chunk, scan_file
+from preflight.data.schema_split import check_split, split_by_schema, write_split
 from preflight.data.staging import SHOWN
 from preflight.findings import Finding
 
 NAMES = ("train_postgres.jsonl", "val_postgres.jsonl", "test_postgres.jsonl")
+GROUPS = ("datasets", "test_datasets", "")  # of the names, as `check_overlap` takes them
 DESCRIPTION = "Packs your rows into one zip for Colab, after checking them as preflight will. The same rows give the same bytes."
 EPILOG = """examples:
   scripts/package_data.sh                         data/processed -> data.zip
   scripts/package_data.sh my_rows my_rows.zip
   scripts/package_data.sh my_rows --limit-mb 1000
+  scripts/package_data.sh my_rows --split-by-schema     where a random split has the same databases on both sides
 
 exit code: 0 packed, 1 the rows have errors or the zip is too large, 2 wrong usage, 130 interrupted"""
 
@@ -33,9 +37,36 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, nargs="?", default=Path("data/processed"), metavar="DIR", help="holds " + ", ".join(NAMES))
     parser.add_argument("out", type=Path, nargs="?", default=Path("data.zip"), metavar="OUT", help="the zip to write (default data.zip)")
+    parser.add_argument("--split-by-schema", action="store_true", help="split the rows anew first: no database in two of the files")
+    parser.add_argument("--seed", type=int, default=42, metavar="N", help="of that split (default 42)")
     parser.add_argument("--limit-mb", type=int, default=500, metavar="N", help="refuse a larger zip (default 500)")
     args = parser.parse_args(argv)
-    return guarded("package_data", partial(_pack, args.folder, args.out, args.limit_mb))
+    return guarded("package_data", partial(_pack_all, args.folder, args.out, args.limit_mb, args.seed if args.split_by_schema else None))
+
+
+def _pack_all(folder: Path, out: Path, limit_mb: int, seed: int | None) -> int:
+    """Pack the files as they are, or, with a seed, their rows split anew."""
+    if seed is None:
+        return _pack(folder, out, limit_mb)
+    files = [folder / name for name in NAMES if (folder / name).is_file()]
+    try:
+        if len(files) < 2 or not all(is_seekable(path, "json") for path in files):
+            return _refuse(f"--split-by-schema needs {NAMES[0]} and {NAMES[1]} of JSON lines in {folder}, and {NAMES[2]} where there is one")
+        findings, _, digests = _look(files)
+        split = split_by_schema([one for _, one in digests], seed)
+        findings = [one for one in findings if one.level == "error" and one.code != "data.leakage"] + check_split(split, [one for _, one in digests])
+        if findings:
+            show_findings(findings, sys.stderr)
+            return _refuse("nothing split; fix the errors above first")
+        with tempfile.TemporaryDirectory(prefix=".split-", dir=out.absolute().parent) as anew:
+            write_split(split, files, Path(anew))
+            code = _pack(Path(anew), out, limit_mb)
+    except OSError as error:
+        return _refuse(f"{error.filename or out}: {error.strerror}")
+    show("\n".join([f"\nsplit by schema, seed {seed}:", *split.shares()]))
+    if split.alone:
+        show(f"{split.alone:,} rows show no CREATE TABLE: those that ask the same were kept together")
+    return code
 
 
 def _pack(folder: Path, out: Path, limit_mb: int) -> int:
@@ -46,7 +77,8 @@ def _pack(folder: Path, out: Path, limit_mb: int) -> int:
         ways = "Name the folder of your rows: scripts/package_data.sh DIR; or give the files these names"
         return _refuse(f"{folder} holds no {' and no '.join(missing)}, but {there}. {ways}")
     try:
-        findings, counts = _check(files)
+        findings, counts, digests = _look(files)
+        findings += check_overlap(digests)
         show_findings(findings, sys.stderr)
         if any(finding.level == "error" for finding in findings):
             return _refuse("nothing packed; fix the errors above first")
@@ -68,8 +100,8 @@ def _refuse(why: str) -> int:
     return EXIT_ERROR
 
 
-def _check(files: list[Path]) -> tuple[list[Finding], dict[Path, int]]:
-    """What preflight would find in the rows without a tokenizer, and how many there are in each file. Raises OSError."""
+def _look(files: list[Path]) -> tuple[list[Finding], dict[Path, int], list[tuple[str, RowDigests]]]:
+    """What preflight would find in the rows of each file without a tokenizer, how many there are, and what they mean. Raises OSError."""
     findings: list[Finding] = []
     counts: dict[Path, int] = {}
     digests: list[tuple[str, RowDigests]] = []
@@ -78,12 +110,12 @@ def _check(files: list[Path]) -> tuple[list[Finding], dict[Path, int]]:
         strategy = strategy or guess_from(path)
         if strategy is None:
             message = "its first row has no column text, messages, or instruction and output"
-            return [Finding(code="data.bad-row", level="error", where=f"{path}:1", message=message, fix="write rows of one of these shapes")], {}
+            return [Finding(code="data.bad-row", level="error", where=f"{path}:1", message=message, fix="write rows of one of these shapes")], {}, []
         scan = scan_file(Chunk(path=path, strategy=strategy), None, "", progress_line)
         findings += check_file(path, scan, None)
         counts[path] = scan.rows
-        digests.append(("test_datasets" if digests else "datasets", scan.digests))
-    return findings + check_overlap(digests), counts
+        digests.append((GROUPS[NAMES.index(path.name)], scan.digests))
+    return findings, counts, digests
 
 
 def _ways(out: Path, digest: str) -> str:

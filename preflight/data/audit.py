@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.config.values import dataset_entries
-from preflight.data.duplicates import RowDigests, check_duplicates, check_leakage
+from preflight.data.duplicates import RowDigests, check_answers, check_duplicates, check_leakage, check_test
 from preflight.data.lengths import Lengths, check_ends, check_known, check_lengths, check_special_tokens
 from preflight.data.preview import Preview, tokenize_with_loss_mask
 from preflight.data.prompt_strategies import BadRowError, Remark
@@ -126,7 +126,8 @@ def check_remarks(path: Path, remarks: Mapping[Remark, Sequence[int]], rows: int
 def check_overlap(files: Sequence[tuple[str, RowDigests]]) -> list[Finding]:
     """What repeats within a file, and what is trained on and held out; of each file its group, as RowFile has it, and its digests."""
     train, validation, test = ([found for group, found in files if group == name] for name in ("datasets", "test_datasets", ""))
-    return check_duplicates([*train, *validation]) + check_leakage(train, [*validation, *test])
+    findings = check_duplicates([*train, *validation]) + check_answers(train)
+    return findings + check_leakage(train, [*validation, *test]) + check_test(validation, test)
 
 
 def show_example(values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged], line: int) -> tuple[Preview | None, list[Finding]]:
