@@ -33,12 +33,14 @@ class RowDigests:
 
     def add(self, line: int, question: str, answer: str) -> None:
         tables, asked = tables_and_rest(folded(question))
-        sql = folded(answer)
+        sql = folded(answer).encode()
+        database = _digest(tables.encode())
+        whole = _digest(database, asked.encode())
         self.lines.append(line)
-        self.questions.append(_digest(tables, asked) if question else 0)
-        self.examples.append(_digest(tables, asked, sql))
-        self.databases.append(_digest(tables) if tables else 0)
-        self.answers.append(_digest(tables, sql) if tables else 0)
+        self.questions.append(_number(whole) if question else 0)
+        self.examples.append(_number(_digest(whole, sql)))
+        self.databases.append(_number(database) if tables else 0)
+        self.answers.append(_number(_digest(database, sql)) if tables else 0)
 
     def extend(self, later: "RowDigests") -> None:
         """Add the rows of a later part of the file."""
@@ -66,8 +68,12 @@ class RowDigests:
             met.add(example)
 
 
-def _digest(*parts: str) -> int:
-    return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest())
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+
+
+def _number(digest: bytes) -> int:
+    return int.from_bytes(digest)
 
 
 def check_duplicates(seen: Sequence[RowDigests]) -> list[Finding]:
