@@ -16,13 +16,14 @@ from preflight.findings import Finding, Level
 
 
 class RowLength(NamedTuple):
-    """One row in tokens: all of them, those with loss, and the lengths of the sequences that training makes of it (none if it
-    is dropped)."""
+    """One row in tokens: all of them, also past what training reads of it; those with loss, and the lengths of the sequences that training
+    makes of it (none if it is dropped)."""
 
     tokens: int
     trained: int
     sequences: tuple[int, ...]
     ended: bool = True  # whether a token that ends an answer has loss
+    lost: int = 0  # answers of which training sees no end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,24 +69,34 @@ def measure_pieces(made: Sequence[Sequence[Piece]], strategy: PromptStrategy, va
     masked = iter(tokenizer.encode([piece.text for pieces in made for piece in pieces if not isinstance(piece.trained, bool)]))
     found = []
     for pieces in made:
-        counted = [_count(piece, counts, masked, tokenizer) for piece in pieces]
-        tokens = sum(size for size, _, _ in counted)
+        whole = [_count(piece, counts, masked, tokenizer) for piece in pieces]
+        counted = [
+            (size if piece.room is None else min(size, piece.room), mask, ends) for piece, (size, mask, ends) in zip(pieces, whole, strict=True)
+        ]
+        every, tokens = (sum(size for size, _, _ in one) for one in (whole, counted))
         trained = sum(_trained(mask, size) for size, mask, _ in counted)
         sequences = strategy.fit(tokens, values) if trained or not values.get("sample_packing") else ()
         kept = sum(sequences)
         if kept < tokens and kept:
             trained = _trained_of_first(counted, kept)
-        found.append(RowLength(tokens=tokens, trained=trained if sequences else 0, sequences=sequences, ended=any(ends for _, _, ends in counted)))
+        lost = _answers_past(whole, kept) if kept < every else 0
+        ended = any(ends for _, _, ends in counted)
+        found.append(RowLength(tokens=every, trained=trained if sequences else 0, sequences=sequences, ended=ended, lost=lost))
     return found
 
 
+def _answers_past(whole: Sequence[tuple[int, bool | list[bool], bool]], kept: int) -> int:
+    """How many stretches of tokens with loss end behind the first `kept` tokens of a row."""
+    flags = [flag for size, mask, _ in whole for flag in ([mask] * size if isinstance(mask, bool) else mask)]
+    return sum(flag and not following for flag, following in zip(flags[kept:], [*flags[kept + 1 :], False], strict=True))
+
+
 def _count(piece: Piece, counts: Iterator[int], masked: Iterator[Encoded], tokenizer: Tokenizer) -> tuple[int, bool | list[bool], bool]:
-    """(tokens, which of them have loss, whether one of those ends the answer) of a piece, whose tokens come next."""
+    """(tokens, which of them have loss, whether one of those ends the answer) of a piece, whose tokens come next; all of it, without its room."""
     if isinstance(piece.trained, bool):
         written = piece.text.endswith(tokenizer.eos) if tokenizer.eos else False
         ends = piece.eos and tokenizer.eos_id is not None and not written
-        size = next(counts) + piece.bos + ends
-        return size if piece.room is None else min(size, piece.room), piece.trained, piece.trained and (ends or written)
+        return next(counts) + piece.bos + ends, piece.trained, piece.trained and (ends or written)
     encoded = next(masked)
     mask = piece.trained.of(encoded)
     ids = piece.trained.ends
@@ -112,8 +123,11 @@ def check_lengths(measured: Lengths, strategy: PromptStrategy, values: Mapping[s
     long = sum(row.tokens > limit for row in measured.measured)
     if not long:
         return []
-    count = f"{'about ' if measured.sampled else ''}{round(long * measured.scale):,}"
-    lost = "" if excess_strategy(values) == "raise" else f": {count} answers are lost"
+    about = "about " if measured.sampled else ""
+    count = f"{about}{round(long * measured.scale):,}"
+    answers = round(sum(row.lost for row in measured.measured) * measured.scale)
+    short = " or cut short" if excess_strategy(values) == "truncate" else ""
+    lost = f": {about}{answers:,} answers are lost{short}" if answers and excess_strategy(values) != "raise" else ""
     return [
         Finding(
             code="data.too-long",

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import tracemalloc
 from dataclasses import replace
 
@@ -256,6 +257,53 @@ def test_rows_that_are_too_long(tmp_path):
     whole, every = (int(part.replace(",", "")) for part in __import__("re").findall(r"([\d,]+) (?:keeps 99%|all of them)", finding.fix))
     assert whole < every
     assert [finding.code for finding in findings_of(path, sequence_len=every) if finding.code == "data.too-long"] == []
+
+
+def alpaca(words, answer=3):
+    return {"instruction": "q " * words, "input": "", "output": "SELECT " * answer}
+
+
+def chat(*turns):
+    said = [{"role": role, "content": f"{word} " * words} for role, word, words in turns]
+    return {"messages": said}
+
+
+LONG = {
+    "alpaca": ("instruction", [*[alpaca(5)] * 98, alpaca(300), alpaca(20, 400)], 2),
+    "a prompt and an answer too long": ("instruction", [*[alpaca(5)] * 9, alpaca(900, 700)], 1),
+    "several turns": (
+        "messages",
+        [
+            *[chat(("user", "q", 5), ("assistant", "SELECT", 3))] * 9,
+            chat(*[("user", "q", 40), ("assistant", "SELECT", 30)] * 4),
+        ],
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_the_advised_length_keeps_all_rows_and_lost_answers_are_counted(tmp_path, name):
+    kind, made, lost = LONG[name]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+
+    def too_long(limit):
+        found = [finding for finding in findings_of(path, kind=kind, sequence_len=limit) if finding.code == "data.too-long"]
+        return [(finding.message, int(re.search(r"([\d,]+) all of them", finding.fix)[1].replace(",", ""))) for finding in found]
+
+    ((message, every),) = too_long(128)
+    assert message.endswith(f": {lost} answers are lost")
+    assert too_long(every) == []
+    ((_, again),) = too_long(every - 1)
+    assert again == every
+    assert too_long(100)[0][1] == every
+
+
+def test_a_text_that_is_split_loses_no_answer(tmp_path):
+    path = write(tmp_path / "train.jsonl", "[INST] a [/INST] SELECT 1", "[INST] b [/INST] " + "SELECT " * 90)
+    (finding,) = [finding for finding in findings_of(path, sequence_len=64) if finding.code == "data.too-long"]
+    assert "lost" not in finding.message
 
 
 def test_mutations_of_good_rows_never_give_a_traceback(tmp_path):
