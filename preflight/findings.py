@@ -5,8 +5,8 @@ import math
 import os
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeGuard, TypeVar
 
@@ -25,6 +25,18 @@ class Finding:
     message: str  # the fact, with the value seen
     where: str = ""  # "file:line $.json.path", a device, or empty
     fix: str = ""  # a command or an edit that can be copied
+
+
+def grouped(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings for people: those that differ in their places alone are one, at the first of them, with how many more there are."""
+    alike: dict[Finding, list[str]] = {}
+    for finding in findings:
+        alike.setdefault(replace(finding, where=""), []).append(finding.where)
+    found = []
+    for finding, places in alike.items():
+        more = "" if len(places) == 1 else f" and {len(places) - 1:,} more" if len(set(places)) > 1 else f" ({len(places):,} times)"
+        found.append(replace(finding, where=f"{places[0]}{more}".strip()))
+    return found
 
 
 class Diagnostics:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from preflight.files import Progress
-from preflight.findings import Finding, is_full, log_crash
+from preflight.findings import Finding, grouped
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
 INTERRUPTED = "Interrupted. No partial files were left; run the same command again to continue."
@@ -73,8 +73,8 @@ def printable(text: str) -> str:
 
 
 def show_findings(findings: Sequence[Finding], file: TextIO | None = None) -> None:
-    """Each finding as lines of plain text."""
-    for finding in findings:
+    """Each finding as lines of plain text, those that differ in their places alone once."""
+    for finding in grouped(findings):
         where = f"  {finding.where}" if finding.where else ""
         fix = f"\n  fix: {finding.fix}" if finding.fix else ""
         print(printable(f"{finding.level} {finding.code}{where}\n  {finding.message}{fix}"), file=file)

@@ -16,7 +16,7 @@ from preflight.config.layers import shown
 from preflight.config.settings import Settings
 from preflight.data.preview import Preview
 from preflight.files import quoted
-from preflight.findings import Finding
+from preflight.findings import Finding, grouped
 from preflight.launch.command import HERE
 from preflight.launch.stage import Launch
 from preflight.plan.compare import GpuOption
@@ -49,7 +49,7 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
         else:
             console.print(Padding(_options(report.plan.options), (0, 0, 0, 2)))
             console.print(Padding(plain(_elsewhere(report.settings)), (0, 0, 0, 2)))
-    for finding in sorted(report.findings, key=lambda finding: list(COLOURS).index(finding.level), reverse=True):
+    for finding in sorted(grouped(report.findings), key=lambda finding: list(COLOURS).index(finding.level), reverse=True):
         console.print()
         console.print(*_finding(finding), sep="\n", soft_wrap=False)
     if report.data and report.data.example:

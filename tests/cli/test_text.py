@@ -44,6 +44,19 @@ def test_errors_come_first_and_are_counted():
     assert "2 errors: nothing to launch until they are fixed." in text
 
 
+def test_findings_that_differ_in_their_places_alone_are_one_with_a_count(capsys):
+    alike = [Finding(code="x.y", level="error", message="wrong", where=f"a.yaml:{line}", fix="right") for line in range(1, 21)]
+    other = Finding(code="x.y", level="error", message="something else", where="a.yaml:3")
+    text = render_text(report(*alike, other, other), "x", 100, colour=False)
+    show_findings([*alike, other, other])
+    for shown in (text, capsys.readouterr().out):
+        assert shown.count("wrong") == 1
+        assert "error x.y  a.yaml:1 and 19 more\n" in shown
+        assert "error x.y  a.yaml:3 (2 times)\n" in shown
+    assert "22 errors" in text
+    assert len(json.loads(render_json(report(*alike)))["findings"]) == 20
+
+
 def test_no_colour_means_no_escape_codes():
     assert "\x1b" not in render_text(report(ERROR), "x", 100, colour=False)
     assert "\x1b" in render_text(report(ERROR), "x", 100, colour=True)
