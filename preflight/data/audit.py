@@ -94,7 +94,8 @@ def audit_rows(
 
 
 def _once(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings, of `data.wrong-columns` only the first with each fix: one config reads all files."""
+    """The findings, none twice, of `data.wrong-columns` only the first with each fix: one config reads all files."""
+    findings = list(dict.fromkeys(findings))  # two entries may read one file
     first = {one.fix: one for one in reversed(findings) if one.code == "data.wrong-columns"}
     return [one for one in findings if one.code != "data.wrong-columns" or first[one.fix] is one]
 

@@ -120,8 +120,10 @@ def read_texts(path: Path) -> Iterator[str]:
             except json.JSONDecodeError as error:
                 if ended and place == len(text) and not listed:
                     return
-                if ended or len(text) - place > HUGE:
-                    raise UnreadableError(f"not JSON: {error.msg}" + ("; the list is cut off" if ended else "")) from None
+                if ended:
+                    raise UnreadableError(f"not JSON: {error.msg}; the file is cut off, or damaged here") from None
+                if len(text) - place > HUGE:
+                    raise UnreadableError(f"not JSON, or a row of more than {HUGE:,} bytes, which is no example: {error.msg}") from None
                 end = len(text)
             except RecursionError as error:
                 raise UnreadableError(f"not JSON: {error}") from None

@@ -6,6 +6,7 @@ import json
 import lzma
 import sys
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,9 @@ from preflight.data.prompt_strategies import find_strategy
 from preflight.data.rows import read_rows
 from preflight.data.scan import Chunk, scan_file
 from preflight.data.sources import find_data
+from preflight.data.stage import _stage
 from preflight.data.staging import bring, inspect_source
+from preflight.findings import Diagnostics
 from preflight.machine.workspace import find_workspace
 from tests.conftest import CHECKOUT
 
@@ -272,6 +275,22 @@ def test_files_of_one_name_in_two_folders_are_two(tmp_path, under):
     (mine / "b/train.jsonl").rename(mine / "train.jsonl")
     files, _ = find_data(values, workspace, places(), mine)
     assert not files[1].source.exists(), "one file stands for two"
+
+
+def test_one_file_that_two_entries_name_is_staged_and_said_once(tmp_path):
+    """The same rows twice, and the two parts of one file: what is wrong with the file is said once, and nothing leaks between the parts."""
+    bad = LINES + b'{"text": "[INST] x [/INST] SELEC"}\n'
+    entry = written(tmp_path, "a.jsonl", bad)
+    values = {"datasets": [entry, entry | {"split": "train[:20]"}], "test_datasets": [entry | {"split": "train[20:]"}]}
+    files, lengths, findings = looked_through(values, tmp_path)
+    assert [one.rows for one in (*lengths.train, *lengths.held_out)] == [26, 20, 6]
+    assert [finding.code for finding in findings].count("data.sql") == 1
+    diagnostics = Diagnostics()
+    (staged,) = _stage([replace(file, staged=tmp_path / "staged/a.jsonl") for file in files], diagnostics, quiet)
+    assert ([file.name for file in staged.files], diagnostics.findings) == (["a.jsonl"], [])
+    halves = {"datasets": [values["datasets"][1]], "test_datasets": values["test_datasets"]}
+    assert "data.leakage" not in [finding.code for finding in looked_through(halves, tmp_path)[2]]
+    assert "data.leakage" in [finding.code for finding in findings]
 
 
 def test_a_list_larger_than_what_is_read_at_once(tmp_path, monkeypatch):
