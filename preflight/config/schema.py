@@ -193,6 +193,8 @@ def _bad_value(config: Config, path: str, error: ValidationError) -> Problem:
     taken = list(dict.fromkeys(_kinds(error.schema, config))) if error.validator != "required" else []
     message = f"{path}: {short(error.instance)} is not {' or '.join(taken)}" if taken else f"{path}: {error.message}".removeprefix(": ")
     fix = f"write {taken[0]}" if taken else "write what is allowed"
+    if error.instance is None and taken:
+        fix = f"delete the line, or write {taken[0]}"
     if isinstance(error.instance, bool) and "text" in taken[:1]:
         fix = f'write the word in quotes, {path}: "no": YAML reads no, off, yes and on as false and true'
     return Problem(path=path, finding=Finding(code="config.bad-value", level="error", where=config.where(path), message=message, fix=fix))

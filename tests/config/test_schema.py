@@ -192,3 +192,33 @@ def test_a_tier_file_with_a_wrong_key(preflight, tmp_path):
     ran = preflight("--gpu", "l4", "--json", cwd=tmp_path)
     found = {(finding["code"], finding["where"].rpartition("$.")[2]) for finding in ran.json["findings"] if "l4.yaml" in finding["where"]}
     assert found == {("config.unknown-key", "bf_16"), ("config.not-for-a-tier", "bf_16"), ("config.not-for-a-tier", "learning_rate")}
+
+
+KEYS = {
+    "message_property_mappings": {"role": "from"},
+    "roles": {"user": ["client"]},
+    "field_messages": "m",
+    "field_chosen": "c",
+    "ds_type": "json",
+    "shards": 2,
+}
+
+
+@pytest.mark.parametrize("group", ["datasets", "test_datasets"])
+def test_the_keys_of_a_data_set_that_axolotl_drops_are_unknown_and_no_others(axolotl, group):
+    """By the method: validate_config makes one class of the entries of `datasets`; pydantic picks that of `test_datasets`."""
+    for method in (None, "dpo", "orpo"):
+        values = {"base_model": "x", "learning_rate": 1e-4, "micro_batch_size": 1, "num_epochs": 1, "datasets": [{"path": "x", "type": "completion"}]}
+        values |= ({"rl": method} if method else {}) | {group: [{"path": "x", "type": "chat_template.default"} | KEYS]}
+        answer = axolotl.ask("validate", values=values)
+        assert answer["error"] == ""
+        dropped = KEYS.keys() - answer["values"][group][0].keys()
+        assert {problem.path for problem in find_problems(config(**values), read_schema())} == {f"{group}.0.{key}" for key in dropped}, method
+
+
+def test_a_key_without_a_value_is_refused_where_axolotl_refuses_it(axolotl):
+    for key in ("output_dir", "save_steps", "chat_template", "num_epochs"):
+        values = {"base_model": "x", "learning_rate": 1e-4, "micro_batch_size": 1, "num_epochs": 1, "datasets": [{"path": "x", "type": "completion"}]}
+        refused = bool(axolotl.ask("validate", values=values | {key: None})["error"])
+        found = check_config(config(**values | {key: None}))
+        assert [finding.fix.partition(", or")[0] for finding in found] == ["delete the line"] * refused, key
