@@ -70,7 +70,9 @@ def _of_file(key: str, entry: Mapping[str, Any], workspace: Workspace, origins: 
     staged = workspace.staged(str(entry["path"]))
     there = next((path for path in origins if path.exists()), staged if staged.exists() else origins[-1])
     cuts = folders.taken(entry, key.partition(".")[0], ["train"], whole=True)
-    return DataFile(key=f"{key}.path", staged=staged, source=there, kind=formats.format_of(str(staged), entry.get("ds_type")), cuts=cuts)
+    return DataFile(
+        key=f"{key}.path", staged=staged, source=there, kind=formats.format_of(str(staged), entry.get("ds_type")), cuts=cuts, path=str(entry["path"])
+    )
 
 
 def _of_folder(key: str, entry: Mapping[str, Any], folder: Path) -> Iterator[DataFile]:

@@ -28,6 +28,7 @@ class DataFile:
     staged: Path
     key: str = ""  # the dotted key that names it; empty for the test rows, which Axolotl never sees
     kind: str = "json"  # the format that it is read as
+    path: str = ""  # as its entry says it
     cuts: tuple[Cut, ...] = ()  # what its entry takes of it; nothing for all of it
     changes: Mapping[str, Any] | None = None  # what names it in the resolved YAML, where that is not its path
 
@@ -111,7 +112,7 @@ def _instead(source: Source) -> str:
     roles = ("train",) if group == "datasets" else ("validation", "test")
     likely = [name for role in roles for name in source.beside if role_of(name) == role]
     if key and file and likely and source.bytes == -1:
-        place, kind = file.staged.with_name(likely[0]), formats.format_of(likely[0])
+        place, kind = Path(file.path or file.staged).with_name(likely[0]), formats.format_of(likely[0])
         return f"--set {key}={quoted(place)}" + (f" --set {file.entry}.ds_type={kind}" if kind != file.kind else "")
     if group == "test_datasets" and source.beside and source.bytes == -1:
         return "delete test_datasets, and take a part of the training rows in its place: val_set_size: 0.05; or put the validation rows there"

@@ -39,8 +39,8 @@ def check_warmup(config: Config, steps: Steps) -> list[Finding]:
 def check_rows(config: Config, lengths: DatasetLengths) -> list[Finding]:
     """`config.too-few-rows`: rows of which no step comes to be. Training would end with an adapter that has learnt nothing, or not start."""
     values = config.values
-    if not lengths.train or plan_steps(values, lengths):
-        return []
+    if not any(file.measured for file in lengths.train) or plan_steps(values, lengths):
+        return []  # rows none of which can be read are reported as such
     order = trained_order(values, lengths.train)
     kept, _ = split_off(values, order)
     micro, limit = whole_number(values.get("micro_batch_size"), 1), sequence_len(values)

@@ -255,10 +255,10 @@ def test_rows_by_other_names_are_said_with_the_line_to_set(tmp_path):
 
     train, validation = missing()
     assert "its folder holds train.jsonl, validation.jsonl" in train.message
-    assert train.fix == f"--set datasets.0.path={tmp_path / 'ws/data/train.jsonl'}"
-    assert validation.fix == f"--set test_datasets.0.path={tmp_path / 'ws/data/validation.jsonl'}"
+    assert train.fix == "--set datasets.0.path=/content/data/train.jsonl"
+    assert validation.fix == "--set test_datasets.0.path=/content/data/validation.jsonl"
     (mine / "validation.jsonl").rename(mine / "valid.csv")
-    assert missing()[1].fix == f"--set test_datasets.0.path={tmp_path / 'ws/data/valid.csv'} --set test_datasets.0.ds_type=csv"
+    assert missing()[1].fix == "--set test_datasets.0.path=/content/data/valid.csv --set test_datasets.0.ds_type=csv"
     (mine / "valid.csv").unlink()
     assert "val_set_size" in missing()[1].fix
 

@@ -232,7 +232,10 @@ def test_a_packed_step_says_how_many_examples_it_holds():
 
 
 def test_no_rows_no_steps():
-    assert plan_steps(SMOKE, DatasetLengths(train=(lengths(),))) is None
+    """And nothing is said of their lengths: what is wrong with them has been said."""
+    none = DatasetLengths(train=(lengths(),))
+    assert plan_steps(SMOKE, none) is None
+    assert check_rows(Config(file=YamlFile(path=Path("x.yaml"), values=SMOKE), values=SMOKE), none) == []
 
 
 def test_many_rows_are_sampled_and_the_plan_says_so(monkeypatch):
