@@ -57,8 +57,8 @@ class Diagnostics:
         return self.writes and self.ok
 
     def add(self, *findings: Finding) -> None:
-        """Add each that is not there yet: two steps that meet the same fault say it once."""
-        self.findings += (finding for finding in findings if finding not in self.findings)
+        """Add what no earlier step has found: two that meet the same fault say it once."""
+        self.findings += [finding for finding in findings if finding not in self.findings]
 
     def check(self, check: Callable[P, Sequence[Finding]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Add what the check finds."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from preflight.files import Progress
-from preflight.findings import Finding, grouped
+from preflight.findings import Finding, grouped, is_full, log_crash
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 130
 INTERRUPTED = "Interrupted. No partial files were left; run the same command again to continue."

@@ -10,7 +10,7 @@ from preflight.data import folders, formats
 from preflight.data.folders import NotLoadedError, UntoldError
 from preflight.data.lengths import not_judged
 from preflight.data.staging import DataFile
-from preflight.findings import Finding, disk_trouble
+from preflight.findings import Finding
 from preflight.machine.workspace import Workspace
 
 
@@ -19,6 +19,7 @@ def find_data(values: Mapping[str, Any], workspace: Workspace, places: Rows, sou
 
     A file in the settings' `folder` is looked for in the Drive folder, any other where its path says; `source` (--data) overrules both.
     What is nowhere else but already staged is its own source. A data set of the hub is left to Axolotl. A folder is read where it is.
+    Raises OSError.
     """
     found: list[DataFile] = []
     findings: list[Finding] = []
@@ -36,8 +37,6 @@ def find_data(values: Mapping[str, Any], workspace: Workspace, places: Rows, sou
                 found += _of_folder(key, entry, workspace.local(path))
         except UntoldError as reason:
             findings.append(not_judged(str(reason), f"{key}.path"))
-        except OSError as error:
-            findings.append(disk_trouble(error, workspace.local(path), "rows", 0))
         except NotLoadedError as problem:
             message, fix = f"Axolotl would stop before training: {problem.args[0]}", f"in {key}: {problem.args[1]}"
             findings.append(Finding(code="data.not-loaded", level="error", where=f"{key}.path", message=message, fix=fix))

@@ -71,9 +71,11 @@ class Data:
 
 def prepare_data(source: DataSource, config: Config, settings: Settings, workspace: Workspace, diagnostics: Diagnostics, progress: Progress) -> Data:
     """The rows that the config names, staged unless this is a plan, and judged. What is wrong with them goes to `diagnostics`."""
-    with _alone(workspace, diagnostics, progress), _unpacked(workspace, diagnostics) as folder:
-        place = _find_source(source, settings, workspace, folder, diagnostics, progress)
-        files = diagnostics.take((), sources.find_data, config.values, workspace, settings.data, place)
+    with _alone(workspace, diagnostics, progress), contextlib.ExitStack() as scratch:
+        usual, drive = _usual_places(config, settings, workspace), workspace.local(settings.data.drive_folder)
+        place = _find_source(source, usual, drive, workspace, scratch, diagnostics, progress)
+        looked = [place] if place else usual
+        files = diagnostics.take((), answering(_find_data, *looked), config.values, workspace, settings.data, place)
         staged = _stage(files, diagnostics, progress)
         read = [rows.folder for rows in staged]
         lengths = diagnostics.take(DatasetLengths(), answering(audit_rows, *read, progress=progress), config.values, files, staged, progress)
@@ -87,7 +89,8 @@ def prepare_data(source: DataSource, config: Config, settings: Settings, workspa
 def _usual_places(config: Config, settings: Settings, workspace: Workspace) -> list[Path]:
     """Where rows are looked for without --data."""
     paths = [path for _, entry in dataset_entries(config.values) if isinstance(path := entry.get("path"), str)]
-    return [staging.usual_place(path, workspace, settings.data) for path in paths]
+    on_drive = workspace.local(settings.data.drive_folder)
+    return [on_drive if Path(path).is_relative_to(settings.data.folder) else workspace.local(path) for path in paths]
 
 
 @contextlib.contextmanager
@@ -115,7 +118,7 @@ def _find_source(
     progress: Progress,
 ) -> Path | None:
     """The folder that the rows come from, fetched and unpacked if need be; None for where the config says."""
-    archive, wanted = None, not source.address and (source.path or drive in (path.parent for path in usual))
+    archive, wanted = None, not source.address and (source.path or drive in usual)
     if wanted:
         archive = diagnostics.take(None, answering(_find_archive, source.path or drive), source.path, drive)
     if archive is None and not source.address:
@@ -148,9 +151,9 @@ def _stage(files: Sequence[DataFile], diagnostics: Diagnostics, progress: Progre
     # a folder before those in it: staging replaces the whole of it
     ordered = sorted(files, key=lambda file: (len(file.staged.parts), str(file.staged)))
     for folder, group in itertools.groupby(ordered, key=lambda file: file.staged.parent):
-        once = {file.source: file for file in group}.values()  # several entries may name one file
-        named = [staging.inspect_source(file.source, file) for file in once]
-        rows = diagnostics.take(None, staging.bring, named, folder, copy=copy, missing=missing, progress=progress)
+        once = {file.source: file for file in group}  # several entries may name one file
+        bring = answering(_bring, *once, progress=progress)
+        rows = diagnostics.take(None, bring, list(once.values()), folder, copy=copy, missing=missing, progress=progress)
         staged += [rows] if rows else []
     return staged
 
@@ -160,7 +163,7 @@ def _stage(files: Sequence[DataFile], diagnostics: Diagnostics, progress: Progre
 
 def _find_data(values: Mapping[str, Any], workspace: Workspace, places: Rows, source: Path | None) -> tuple[tuple[DataFile, ...], list[Finding]]:
     try:
-        return staging.find_data(values, workspace, places, source), []
+        return sources.find_data(values, workspace, places, source)
     except OSError as error:
         return (), [_unreadable(error)]
 
@@ -179,12 +182,12 @@ def _bring_archive(archive: Path, unpacked: Path, progress: Progress) -> tuple[P
         return None, [_unreadable(error)]
 
 
-def _bring(places: Sequence[Path], folder: Path, *, copy: bool, missing: Level, progress: Progress) -> tuple[Staged | None, list[Finding]]:
+def _bring(files: Sequence[DataFile], folder: Path, *, copy: bool, missing: Level, progress: Progress) -> tuple[Staged | None, list[Finding]]:
     try:
-        sources = [staging.inspect_source(place) for place in places]
+        found = [staging.inspect_source(file.source, file) for file in files]
     except OSError as error:
         return None, [_unreadable(error)]
-    return staging.bring(sources, folder, copy=copy, missing=missing, progress=progress)
+    return staging.bring(found, folder, copy=copy, missing=missing, progress=progress)
 
 
 def _unreadable(error: OSError) -> Finding:

@@ -11,7 +11,7 @@ from typing import Any
 
 from preflight.data import formats
 from preflight.data.folders import Cut, role_of
-from preflight.files import Progress, copy, quoted, read_content, sync_folder, write_atomic
+from preflight.files import MALFORMED, Progress, copy, quoted, read_content, sync_folder, write_atomic
 from preflight.findings import Finding, Level, disk_trouble
 
 MANIFEST = "manifest.json"
@@ -76,14 +76,14 @@ class Staged:
 
 
 def inspect_source(path: Path, file: DataFile | None = None) -> Source:
-    """The file's size and age, and what else its folder holds where it is not there."""
+    """The file's size and age, and what else its folder holds where it is not there. Raises OSError for any other reason."""
     try:
         stat = path.stat()
         if not path.is_file():
             return Source(path=path, bytes=-2, modified_ns=stat.st_mtime_ns, file=file)
         with path.open("rb") as opened:
             pointer = opened.read(len(POINTER)) == POINTER
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         beside = sorted(name.name for name in path.parent.glob("*") if name.name.endswith(formats.SUFFIXES)) if path.parent.is_dir() else []
         return Source(path=path, bytes=-1, modified_ns=0, file=file, beside=tuple(beside))
     return Source(path=path, bytes=-3 if pointer else stat.st_size, modified_ns=stat.st_mtime_ns, file=file)
