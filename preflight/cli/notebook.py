@@ -25,6 +25,7 @@ from preflight.machine.workspace import Workspace, find_workspace
 
 # of the kernel, which would change what a child process does: Colab sets some for its own packages, ipykernel some for colours (2026-08)
 LEAKING = ("PYTHONPATH", "UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR")
+SECRET = "GITHUB_TOKEN"  # noqa: S105 - its name, which the cell that fetches the repository sets; no child needs it
 
 
 class CellError(Exception):
@@ -147,7 +148,7 @@ class Session:
 def stream(*command: str, fine: Sequence[int] = (0,), variables: Mapping[str, str] | None = None) -> None:
     """Run the command in the checkout, with these variables added, and show its output as it comes. Raises CellError unless it ends as
     `fine`."""
-    env = {name: value for name, value in os.environ.items() if name not in LEAKING} | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+    env = {name: value for name, value in os.environ.items() if name not in (*LEAKING, SECRET)} | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
     env |= telemetry_off()
     env |= variables or {}
     with subprocess.Popen(command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:

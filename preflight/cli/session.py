@@ -67,7 +67,8 @@ def update_code(checkout: Path) -> list[Finding]:
     """Bring the checkout to its origin's newest commit, by fast-forward only and never over local edits."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, text=True, timeout=120, check=False)
+        env = os.environ | {"GIT_TERMINAL_PROMPT": "0"}  # nobody is there to answer
+        return subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, text=True, timeout=120, check=False, env=env)
 
     def left_alone(reason: str, fix: str) -> list[Finding]:
         return [Finding(code="code.not-updated", level="warning", where=str(checkout), message=f"the code was left as it is: {reason}", fix=fix)]

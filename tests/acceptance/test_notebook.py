@@ -234,7 +234,7 @@ def test_a_broken_cell_fails_the_notebook(machine, broken):
         ({"OVERRIDES": [*STEPS, "lora_rank=8"]}, "verify", "did you mean lora_r?"),
         ({"OVERRIDES": ["lora_r"]}, "compare", "write it as KEY=VALUE"),
         ({"DATA": "/nowhere/rows.zip"}, "compare", "no such folder or zip"),
-        ({"REPOSITORY": "/nowhere"}, "clone", "does not exist"),
+        ({"REPOSITORY": "https://github.com/YOUR_NAME/sql-codegen-slm.git"}, "clone", "Edit the settings cell: REPOSITORY is"),
     ],
     ids=["a key", "an override", "rows", "a repository"],
 )
@@ -269,7 +269,8 @@ def test_the_notebook_is_thin_explained_and_without_outputs():
     nbformat.validate(book)
     code = [cell for cell in book.cells if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    assert all(len(cell["source"].splitlines()) <= 8 for cell in code)
+    long = [cell["id"] for cell in code if len(cell["source"].splitlines()) > 8]
+    assert long == ["clone"], "the only step that the kit can't do, which is not there yet"
     for before, cell in zip(book.cells, book.cells[1:], strict=False):
         if cell["cell_type"] == "code" and before["cell_type"] == "code":
             assert cell["id"] in ("begin", "ask"), "the second cell of a step"

@@ -84,6 +84,12 @@ def test_elsewhere_there_is_nothing_to_hand_back(session, monkeypatch):
         session.hand_back(True)
 
 
+def test_no_child_of_a_cell_gets_the_repositorys_secret(monkeypatch, capsys):
+    monkeypatch.setenv("GITHUB_TOKEN", "github_pat_x")
+    stream("env")
+    assert "github_pat_x" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("user", "told"), [(None, "1"), ("0", "0")])
 def test_every_child_of_a_cell_is_told_to_send_no_telemetry_unless_the_user_said_otherwise(monkeypatch, capsys, user, told):
     monkeypatch.delenv("AXOLOTL_DO_NOT_TRACK", raising=False)
