@@ -85,7 +85,7 @@ def _refused(key: str, reported: frozenset[str]) -> bool:
 def _judge_gpu(config: Config, tier: Tier | None, settings: Settings, machine: Machine, diagnostics: Diagnostics) -> None:
     diagnostics.check(tiers.check_gpu, machine.gpus, tier, needs_gpu=config.needs_gpu)
     if config.needs_gpu:
-        diagnostics.check(check_driver, machine.gpus, machine.environment.installed)
+        diagnostics.check(check_driver, machine.gpus, machine.environment)
     diagnostics.check(tiers.check_expected, tier, settings.compute.expected_gpu, settings.compute.compute_units_per_hour)
 
 

@@ -1,5 +1,6 @@
 """Is the training environment the one that requirements.txt pins, and where is its launcher."""
 
+import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -20,6 +21,7 @@ class Environment:
     accelerate: Path | None
     wrong: tuple[tuple[str, str, str], ...] = ()  # name, wanted, installed ("" if not)
     installed: frozenset[str] = frozenset()  # the names of all distributions
+    torch_cuda: tuple[int, int] | None = None  # the CUDA that torch is built for; None for a CPU's, and where it is not installed
 
     def beside(self, name: str) -> str:
         """A command of this environment, as seen from the current folder; where there is none, whatever the shell finds."""
@@ -36,7 +38,10 @@ def inspect_environment(python: Path = Path(sys.executable)) -> Environment:
     for folder in (python.parent, CHECKOUT / ".venv" / "bin"):
         if (folder / "accelerate").exists():
             return Environment(
-                accelerate=folder / "accelerate", wrong=wrong_versions(folder.parent, read_requirements()), installed=installed_names(folder.parent)
+                accelerate=folder / "accelerate",
+                wrong=wrong_versions(folder.parent, read_requirements()),
+                installed=installed_names(folder.parent),
+                torch_cuda=read_torch_cuda(folder.parent),
             )
     return Environment(accelerate=None)
 
@@ -75,6 +80,14 @@ def installed_names(prefix: Path) -> frozenset[str]:
     """The names of the distributions installed at `prefix`, as their folders spell them, in lower case with dashes."""
     folders = prefix.glob("lib/python3.*/*-packages/*.dist-info")
     return frozenset(folder.name.partition("-")[0].lower().replace("_", "-") for folder in folders)
+
+
+def read_torch_cuda(prefix: Path) -> tuple[int, int] | None:
+    """The CUDA that the torch at `prefix` is built for, as its own version.py says. Packages of NVIDIA's that an earlier torch left say nothing."""
+    for path in prefix.glob("lib/python3.*/*-packages/torch/version.py"):
+        if found := re.search(r"^cuda\b.*= '(\d+)\.(\d+)", path.read_text(encoding="utf-8"), re.M):
+            return int(found[1]), int(found[2])
+    return None
 
 
 def wrong_versions(prefix: Path, requirements: list[Requirement]) -> tuple[tuple[str, str, str], ...]:

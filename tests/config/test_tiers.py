@@ -1,7 +1,7 @@
 import pytest
 
 from preflight.config.tiers import TIERS, check_expected, check_gpu, nearest_tier, planned_gpu, tier_of
-from preflight.machine.gpu import Gpu, GpuReading, check_driver
+from preflight.machine.gpu import Gpu, GpuReading
 
 # names and memory as NVML gives them (colabtools issues, 2026-08; H100 and H200 seen on 2026-11-23)
 SEEN = [
@@ -65,20 +65,3 @@ def test_a_slower_gpu_than_the_plan_was_made_for_is_said_with_what_it_takes(name
     assert [(finding.code, finding.level) for finding in findings] == ([("gpu.slower-tier", "warning")] if slower else [])
     if name == "t4":
         assert "Tesla T4 takes 1.19 compute units an hour, NVIDIA A100 40 GB takes 5.4" in findings[0].message
-
-
-@pytest.mark.parametrize(
-    ("cuda", "installed", "refused"),
-    [
-        ((12, 8), ["torch", "nvidia-cudnn-cu13"], True),
-        ((13, 0), ["torch", "nvidia-cudnn-cu13"], False),
-        ((12, 8), ["torch", "nvidia-cudnn-cu12"], False),
-        ((12, 8), ["torch"], False),
-        (None, ["nvidia-cudnn-cu13"], False),
-    ],
-)
-def test_a_driver_that_is_too_old_for_the_installed_torch(cuda, installed, refused):
-    reading = GpuReading(gpus=(planned_gpu(TIERS[0]),), cuda=cuda)
-    found = check_driver(reading, frozenset(installed))
-    assert [finding.code for finding in found] == ["gpu.old-driver"] * refused
-    assert not refused or "driver runs up to CUDA 12.8" in found[0].message
