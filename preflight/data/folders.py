@@ -79,7 +79,7 @@ def taken(entry: Mapping[str, Any], group: str, splits: Sequence[str], whole: bo
 
 
 def splits_in(folder: Path) -> dict[str, list[Path]]:
-    """The row files of each split of a folder. Raises UntoldError, OSError."""
+    """The row files of each split of a folder. Raises UntoldError, NotLoadedError, OSError."""
     if any((folder / name).exists() for name in ARROW):
         raise UntoldError(f"{folder} holds rows as save_to_disk writes them")
     if (card := folder / "README.md").is_file() and "configs:" in card.read_text(encoding="utf-8", errors="replace"):
@@ -96,6 +96,8 @@ def splits_in(folder: Path) -> dict[str, list[Path]]:
         not name.endswith((".jsonl", ".json", ".csv", ".parquet", ".txt", ".arrow")) for files in found.values() for name in files
     ):
         raise UntoldError(f"{folder} holds files of several formats, or of one that is not told by its name")
+    if not found:
+        raise NotLoadedError(f"{folder} holds no rows", "name a file, or a folder that holds some")
     return {split: [folder / name for name in files] for split, files in found.items()}
 
 

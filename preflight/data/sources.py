@@ -51,7 +51,15 @@ def _is_file(path: str, workspace: Workspace) -> bool:
     """Whether a path means a file, or nothing that is there and could be a data set of the hub."""
     place = workspace.local(path)
     named = path.endswith(formats.SUFFIXES) or path.startswith((".", "/", "~"))
-    return bool(path) and "://" not in path and not place.is_dir() and (named or place.is_file())
+    return bool(path) and "://" not in path and not _is_folder(place) and (named or place.is_file())
+
+
+def _is_folder(place: Path) -> bool:
+    """Whether a folder is there that holds something."""
+    try:
+        return place.is_dir() and any(place.iterdir())
+    except OSError:  # which is reported when it is read
+        return True
 
 
 def _origins(path: str, workspace: Workspace, places: Rows, source: Path | None, alone: bool) -> list[Path]:

@@ -202,6 +202,14 @@ def test_folders_are_read_as_axolotl_reads_them(axolotl, tmp_path, group):
         assert [one.rows for one in (*lengths.train, *lengths.held_out)] == [len(expected)], name
 
 
+def test_a_folder_without_rows_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    written(tmp_path / "hidden", ".a.jsonl", LINES)
+    for path, code in (("empty", "data.not-loaded"), ("./empty", "data.missing"), ("hidden", "data.not-loaded"), ("./gone", "data.missing")):
+        assert code in errors(looked_through({"datasets": [{"path": path, "type": "completion"}]}, tmp_path)[2]), path
+
+
 @pytest.mark.parametrize("case", ["a.jsonl", "a.csv"])
 def test_data_files_beside_a_path_that_is_no_folder(tmp_path, monkeypatch, case):
     """`path: json`, as datasets itself takes it, is a data set of the hub to Axolotl; and data_files are not looked for in the folder."""
