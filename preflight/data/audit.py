@@ -127,7 +127,7 @@ def check_remarks(path: Path, remarks: Mapping[Remark, Sequence[int]], rows: int
 def check_overlap(files: Sequence[tuple[str, RowDigests]]) -> list[Finding]:
     """What repeats within a file, and what is trained on and held out; of each file its group, as RowFile has it, and its digests."""
     train, validation, test = ([found for group, found in files if group == name] for name in ("datasets", "test_datasets", ""))
-    findings = check_duplicates([*train, *validation]) + check_answers(train)
+    findings = check_duplicates([*train, *validation], test) + check_answers(train)
     return findings + check_leakage(train, [*validation, *test]) + check_test(validation, test)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from preflight.data.meaning import folded, tables_and_rest
 from preflight.findings import Finding, Level
 
+DELETE = "delete them, or leave them where they are meant to weigh more; Axolotl drops those that are the same to the letter with dataset_exact_deduplication: true"
+DELETE_TEST = "delete them: what is asked twice counts twice in the accuracy"
 SPLIT = "scripts/package_data.sh --split-by-schema splits the rows anew, so that no database is on both sides"
 
 
@@ -76,15 +78,15 @@ def _number(digest: bytes) -> int:
     return int.from_bytes(digest)
 
 
-def check_duplicates(seen: Sequence[RowDigests]) -> list[Finding]:
-    """`data.duplicates`: the same example twice in one file."""
+def check_duplicates(seen: Sequence[RowDigests], tests: Sequence[RowDigests] = ()) -> list[Finding]:
+    """`data.duplicates`: the same example twice in one file, of training and validation rows or of `tests`."""
     findings = []
-    for one in seen:
+    for one in (*seen, *tests):
         if repeated := list(one.repeated()):
             line, example = repeated[0]
             first = f"for example, line {line} repeats line {one.line_of(example)}"
             message = f"{len(repeated):,} rows in {one.path.name} are duplicates; {first}"
-            fix = "delete them, or leave them where they are meant to weigh more; Axolotl drops those that are the same to the letter with dataset_exact_deduplication: true"
+            fix = DELETE_TEST if one in tests else DELETE
             findings.append(Finding(code="data.duplicates", level="warning", where=f"{one.path}:{line}", message=message, fix=fix))
     return findings
 

@@ -17,6 +17,8 @@ MARKER = re.compile(
     r"|### ?(?:SQL(?: Query)?|Response|Answer|Assistant|Output)\b:?|^(?:SQL|Answer|A|Assistant):|^\[SQL\]",
     re.MULTILINE,
 )
+# what begins another turn, after the EOS that ends the one before: Zephyr ends the user's as well
+TURN = re.compile(r"\s*(?:<s>\s*)?(?:\[INST\]|<\|(?:system|user|assistant)\|>|<\|im_start\|>|<\|start_header_id\|>)")
 # what ends an answer: the tokens that end a text or a turn of the usual models
 ENDS = ("</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<end_of_turn>", "<eos>", "[/SQL]")
 FENCE = re.compile(r"\s*```(?:sql|postgres|postgresql)?[ \t]*\n?(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
@@ -72,9 +74,9 @@ class Completion(Reproduced):
         bos = bool(tokenizer.bos) and row.text.lstrip().startswith(tokenizer.bos)
         if not tokenizer.eos:
             return Typed(bos=bos)
-        between = tokenizer.eos in question
-        several = between and sum(1 for _ in MARKER.finditer(question)) > 1
-        return Typed(bos=bos, eos=tokenizer.eos in answer.removesuffix(tokenizer.eos) or (between and not several), between=between and several)
+        turns = question.split(tokenizer.eos)[1:]
+        between = bool(turns) and (all(map(TURN.match, turns)) or sum(1 for _ in MARKER.finditer(question)) > 1)
+        return Typed(bos=bos, eos=tokenizer.eos in answer.removesuffix(tokenizer.eos) or (bool(turns) and not between), between=between)
 
     def pieces(self, row: Row, values: Mapping[str, Any], tokenizer: Tokenizer) -> list[Piece]:
         question, _ = self.question_and_answer(row)
