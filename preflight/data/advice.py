@@ -19,12 +19,12 @@ def advise(columns: Mapping[str, Any]) -> str:
             return lines
     columns = {name: value for name, value in columns.items() if isinstance(value, str)}
     if {"instruction", "output"} <= columns.keys():
-        return "type: alpaca"
+        return "what axolotl_configs/mistral_qlora_instruct.yaml has; or type: alpaca, with Alpaca's own prompt around the question"
     asked, answer = _first(ASKED, columns), _first(ANSWER, columns)
     if asked and answer:
         context = _first(CONTEXT, columns)
         fields = {"field_instruction": asked} | ({"field_input": context} if context else {}) | {"field_output": answer}
-        return f"type: {json.dumps(fields | {'format': WITH, 'no_input_format': WITHOUT})}"
+        return f"type: {json.dumps(fields | {'format': WITH, 'no_input_format': WITHOUT})}, as in axolotl_configs/mistral_qlora_instruct.yaml"
     text = _first(("text", "content"), columns)
     return f"type: completion, field: {text}" if text else ""
 

@@ -115,7 +115,7 @@ def test_right(changes, situation):
 
 
 @pytest.mark.parametrize("tier", [tier.name for tier in TIERS])
-@pytest.mark.parametrize("name", ["mistral_qlora", "mistral_qlora_chat", "mistral_qlora_padded", "smoke"])
+@pytest.mark.parametrize("name", ["mistral_qlora", "mistral_qlora_chat", "mistral_qlora_instruct", "mistral_qlora_padded", "smoke"])
 def test_the_shipped_configs_make_sense_on_every_gpu(name, tier):
     file, _ = read_yaml(CONFIGS / f"{name}.yaml")
     layer, _ = read_tier(tier)

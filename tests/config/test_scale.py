@@ -28,7 +28,7 @@ from preflight.machine.environment import Environment
 from preflight.machine.gpu import Gpu
 from tests.conftest import CHECKOUT
 
-SHIPPED = ["mistral_qlora", "mistral_qlora_chat", "mistral_qlora_padded", "smoke"]
+SHIPPED = ["mistral_qlora", "mistral_qlora_chat", "mistral_qlora_instruct", "mistral_qlora_padded", "smoke"]
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", memory_gib=79.6, compute_capability=(9, 0))
 A100 = Gpu(name="NVIDIA A100-SXM4-40GB", memory_gib=39.6, compute_capability=(8, 0))
 GPUS = [[H100.name, H100.memory_gib, [9, 0]]] * 4

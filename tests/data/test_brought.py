@@ -5,6 +5,7 @@ by PostgreSQL itself.
 """
 
 import json
+import re
 
 import pytest
 
@@ -44,3 +45,47 @@ def test_what_is_said_of_them(tmp_path, name):
         assert advice in findings[0].fix
     if "as chat" in case:
         assert shown(found_in(tmp_path, case["rows"], "chat"), tmp_path) == case["as chat"]
+
+
+def shapes():
+    """The table of docs/training_colab_setup.md: columns, config, and the lines to set."""
+    text = (CHECKOUT / "docs/training_colab_setup.md").read_text().partition("| columns | config |")[2].partition("\n\n")[0]
+    for line in text.splitlines()[2:]:
+        columns, config, lines = (re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|"))
+        yield columns, config[0], [found.split(": ", 1) for found in lines]
+
+
+SCHEMA, ASKED, SQL = "CREATE TABLE boats (id int, crew int);", "How many boats have a crew above {}?", "SELECT count(*) FROM boats WHERE crew > {};"
+
+
+def a_row(columns, number):
+    asked, answer = ASKED.format(number), SQL.format(number)
+    if columns[0] == "text":
+        return {"text": f"[INST] {SCHEMA}\n\n{asked} [/INST] {answer}"}
+    if len(columns) == 3 and columns[0] in ("messages", "conversations"):
+        said = [("user", f"{SCHEMA}\n\n{asked}"), ("assistant", answer)]
+        return {columns[0]: [{columns[1]: role, columns[2]: content} for role, content in said]}
+    if len(columns) == 2:
+        return {columns[0]: f"{SCHEMA}\n\n{asked}", columns[1]: answer}
+    found = {"question": asked, "instruction": asked, "sql_prompt": asked, "sql": answer, "answer": answer, "output": answer, "query": answer}
+    return {column: found.get(column, SCHEMA) for column in columns}
+
+
+@pytest.mark.parametrize(
+    ("columns", "config", "lines"),
+    list(shapes()),
+    ids=lambda value: " ".join(value) if isinstance(value, list) and value and isinstance(value[0], str) else "",
+)
+def test_the_table_of_columns_is_right(preflight, tmp_path, columns, config, lines):
+    """Each shape is trained on as the same text, token for token, whatever its columns are called."""
+    for name, numbers in (("train", range(60)), ("val", range(60, 70))):
+        (tmp_path / f"{name}_postgres.jsonl").write_text("".join(json.dumps(a_row(columns, number)) + "\n" for number in numbers))
+    sets = [part for key, value in lines for entry in ("datasets", "test_datasets") for part in ("--set", f"{entry}.0.{key}={value}")]
+    more = ("--gpu", "a100-40gb", "--data", tmp_path, "--plan-only", "--show-example", "1", "--json")
+    ran = preflight(f"axolotl_configs/{config}", *sets, *more)
+    assert [code for code in ran.codes if code.startswith(("data.", "config.unk", "config.bad", "config.row", "config.eos"))] == []
+    tokens = ran.json["example"]["tokens"]
+    whole = "".join(token["text"] for token in tokens)
+    trained = "".join(token["text"] for token in tokens if token["trained"])
+    assert whole.replace(" ", "") == f"<s>[INST] {SCHEMA}\n\n{ASKED} [/INST] {SQL}</s>".format(0, 0).replace(" ", "")
+    assert trained.strip() == (whole if columns == ["text"] else f"{SQL}</s>".format(0)).strip()
