@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from preflight.data.archives import TooLargeError, pack
 from preflight.data.audit import check_file, check_overlap
 from preflight.data.duplicates import RowDigests
 from preflight.data.formats import SUFFIXES, is_seekable
+from preflight.data.prompt_strategies.base import PromptStrategy
 from preflight.data.rows import guess_from
 from preflight.data.scan import Chunk, scan_file
 from preflight.data.schema_split import check_split, split_by_schema, write_split
@@ -24,6 +26,7 @@ DESCRIPTION = "Packs your rows into one zip for Colab, after checking them as pr
 EPILOG = """examples:
   scripts/package_data.sh                         data/processed -> data.zip
   scripts/package_data.sh my_rows my_rows.zip
+  scripts/package_data.sh my_rows --config axolotl_configs/mistral_qlora_instruct.yaml     rows in columns of any name
   scripts/package_data.sh my_rows --limit-mb 1000
   scripts/package_data.sh my_rows --split-by-schema     where a random split has the same databases on both sides
 
@@ -37,22 +40,31 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, nargs="?", default=Path("data/processed"), metavar="DIR", help="holds " + ", ".join(NAMES))
     parser.add_argument("out", type=Path, nargs="?", default=Path("data.zip"), metavar="OUT", help="the zip to write (default data.zip)")
+    parser.add_argument("--config", type=Path, metavar="YAML", help="read the rows as this config does (default: as their first one looks)")
     parser.add_argument("--split-by-schema", action="store_true", help="split the rows anew first: no database in two of the files")
     parser.add_argument("--seed", type=int, default=42, metavar="N", help="of that split (default 42)")
     parser.add_argument("--limit-mb", type=int, default=500, metavar="N", help="refuse a larger zip (default 500)")
     args = parser.parse_args(argv)
-    return guarded("package_data", partial(_pack_all, args.folder, args.out, args.limit_mb, args.seed if args.split_by_schema else None))
+    seed = args.seed if args.split_by_schema else None
+    return guarded("package_data", partial(_pack_all, args.folder, args.out, args.limit_mb, seed, args.config))
 
 
-def _pack_all(folder: Path, out: Path, limit_mb: int, seed: int | None) -> int:
+def _pack_all(folder: Path, out: Path, limit_mb: int, seed: int | None, config: Path | None) -> int:
     """Pack the files as they are, or, with a seed, their rows split anew."""
+    try:
+        read_as, findings = _strategies(config) if config else ({}, [])
+    except ModuleNotFoundError as error:
+        return _refuse(f"--config needs the Python package {error.name}: scripts/setup.sh installs all; or leave --config out")
+    if findings:
+        show_findings(findings, sys.stderr)
+        return _refuse("nothing packed; fix the errors above first")
     if seed is None:
-        return _pack(folder, out, limit_mb)
+        return _pack(folder, out, limit_mb, read_as)
     files = [folder / name for name in NAMES if (folder / name).is_file()]
     try:
         if len(files) < 2 or not all(is_seekable(path, "json") for path in files):
             return _refuse(f"--split-by-schema needs {NAMES[0]} and {NAMES[1]} of JSON lines in {folder}, and {NAMES[2]} where there is one")
-        findings, _, digests = _look(files)
+        findings, _, digests = _look(files, read_as)
         split = split_by_schema([one for _, one in digests], seed)
         findings = [one for one in findings if one.level == "error" and one.code != "data.leakage"] + check_split(split, [one for _, one in digests])
         if findings:
@@ -60,7 +72,7 @@ def _pack_all(folder: Path, out: Path, limit_mb: int, seed: int | None) -> int:
             return _refuse("nothing split; fix the errors above first")
         with tempfile.TemporaryDirectory(prefix=".split-", dir=out.absolute().parent) as anew:
             write_split(split, files, Path(anew))
-            code = _pack(Path(anew), out, limit_mb)
+            code = _pack(Path(anew), out, limit_mb, read_as)
     except OSError as error:
         return _refuse(f"{error.filename or out}: {error.strerror}")
     show("\n".join([f"\nsplit by schema, seed {seed}:", *split.shares()]))
@@ -69,7 +81,7 @@ def _pack_all(folder: Path, out: Path, limit_mb: int, seed: int | None) -> int:
     return code
 
 
-def _pack(folder: Path, out: Path, limit_mb: int) -> int:
+def _pack(folder: Path, out: Path, limit_mb: int, read_as: Mapping[str, PromptStrategy]) -> int:
     files = [folder / name for name in NAMES if (folder / name).is_file()]
     missing = [name for name in NAMES[:2] if folder / name not in files]
     if missing:
@@ -77,7 +89,7 @@ def _pack(folder: Path, out: Path, limit_mb: int) -> int:
         ways = "Name the folder of your rows: scripts/package_data.sh DIR; or give the files these names"
         return _refuse(f"{folder} holds no {' and no '.join(missing)}, but {there}. {ways}")
     try:
-        findings, counts, digests = _look(files)
+        findings, counts, digests = _look(files, read_as)
         findings += check_overlap(digests)
         show_findings(findings, sys.stderr)
         if any(finding.level == "error" for finding in findings):
@@ -100,21 +112,43 @@ def _refuse(why: str) -> int:
     return EXIT_ERROR
 
 
-def _look(files: list[Path]) -> tuple[list[Finding], dict[Path, int], list[tuple[str, RowDigests]]]:
-    """What preflight would find in the rows of each file without a tokenizer, how many there are, and what they mean. Raises OSError."""
+def _strategies(config: Path) -> tuple[dict[str, PromptStrategy], list[Finding]]:
+    """How a config reads its training and validation rows, by group, or what is wrong with it."""
+    from preflight.config.values import dataset_entries  # what needs a package beside Python is imported where it is asked for
+    from preflight.config.yaml_file import read_yaml
+    from preflight.data.prompt_strategies import find_strategy
+
+    file, findings = read_yaml(config)
+    read_as: dict[str, PromptStrategy] = {}
+    for key, entry in dataset_entries(file.values) if file else ():
+        if strategy := find_strategy(entry, str(file.values.get("rl") or "") if file else ""):
+            read_as.setdefault(key.partition(".")[0], strategy)
+        else:
+            message = "rows of this type are not judged here, only by Axolotl"
+            findings.append(Finding(code="data.not-judged", level="error", where=f"{config} $.{key}", message=message, fix="leave --config out"))
+    if "datasets" in read_as:
+        read_as |= {group: read_as.get(group, read_as["datasets"]) for group in GROUPS}
+    return read_as, findings
+
+
+def _look(files: list[Path], read_as: Mapping[str, PromptStrategy]) -> tuple[list[Finding], dict[Path, int], list[tuple[str, RowDigests]]]:
+    """What preflight would find in the rows of each file without a tokenizer, how many there are, and what they mean; read as a config
+    does, where there is one, else as the first row looks. Raises OSError."""
     findings: list[Finding] = []
     counts: dict[Path, int] = {}
     digests: list[tuple[str, RowDigests]] = []
     strategy = None
     for path in files:
-        strategy = strategy or guess_from(path)
+        group = GROUPS[NAMES.index(path.name)]
+        strategy = read_as.get(group) or strategy or guess_from(path)
         if strategy is None:
             message = "its first row has no column text, messages, or instruction and output"
-            return [Finding(code="data.bad-row", level="error", where=f"{path}:1", message=message, fix="write rows of one of these shapes")], {}, []
+            fix = "write rows of one of these shapes, or give the config that reads them: --config YAML"
+            return [Finding(code="data.bad-row", level="error", where=f"{path}:1", message=message, fix=fix)], {}, []
         scan = scan_file(Chunk(path=path, strategy=strategy), None, "", progress_line)
         findings += check_file(path, scan, None)
         counts[path] = scan.rows
-        digests.append((GROUPS[NAMES.index(path.name)], scan.digests))
+        digests.append((group, scan.digests))
     return findings, counts, digests
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import re
@@ -262,6 +263,33 @@ def test_the_script_says_the_three_ways(tmp_path):
     for part in ("2,000 rows", "Google Drive", "gh release create", "preflight --data https://github.com/", "--sha256"):
         assert part in done.stdout
     assert re.search(r"sha256 [0-9a-f]{64}", done.stdout)
+
+
+def test_the_script_reads_rows_as_a_config_does(tmp_path):
+    """What preflight would say of them on Colab, with the lines of YAML that read them."""
+    instruct = "axolotl_configs/mistral_qlora_instruct.yaml"
+    for name in ("train", "val"):
+        rows = [{"question": f"{name} {number}?", "context": "CREATE TABLE t (a int);", "answer": f"SELECT {number} FROM t;"} for number in range(5)]
+        (tmp_path / f"{name}_postgres.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "--config YAML" in package(tmp_path, tmp_path / "o.zip").stderr
+    done = package(tmp_path, tmp_path / "o.zip", "--config", instruct)
+    assert done.returncode == 1
+    assert "data.wrong-columns" in done.stderr
+    assert '"field_instruction": "question", "field_input": "context", "field_output": "answer"' in " ".join(done.stderr.split())
+    config = tmp_path / "mine.yaml"
+    names = {
+        "field_instruction: instruction": "field_instruction: question",
+        "field_input: input": "field_input: context",
+        "field_output: output": "field_output: answer",
+    }
+    text = (CHECKOUT / instruct).read_text()
+    for name, other in names.items():
+        text = text.replace(name, other)
+    config.write_text(text)
+    done = package(tmp_path, tmp_path / "o.zip", "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "o.zip").exists()
+    assert "no such file" in package(tmp_path, tmp_path / "o.zip", "--config", tmp_path / "none.yaml").stderr
 
 
 def test_the_script_refuses(tmp_path):
