@@ -32,8 +32,8 @@ def plain(text: str) -> str:
 
 
 def render_json(report: Report) -> str:
-    """One JSON document: the contract of `--json`."""
-    return json.dumps(report.as_json(), indent=2, ensure_ascii=False)
+    """One JSON document: the contract of `--json`. Half a surrogate pair, such as a damaged manifest holds, stays escaped."""
+    return json.dumps(report.as_json(), indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:

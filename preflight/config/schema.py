@@ -95,7 +95,8 @@ def repaired(config: Config, problems: Sequence[Problem]) -> Config:
 
 def check_plugin_keys(config: Config, schema: Mapping[str, Any]) -> list[Finding]:
     """An error for each key that only a plugin knows which `plugins` does not list."""
-    plugins = config.values.get("plugins") or []
+    named = config.values.get("plugins")
+    plugins = named if isinstance(named, list) else []  # what is none is a bad value already
     absent = {key: plugin for plugin, keys in schema["x-plugins"].items() for key in keys if plugin not in plugins}
     return [
         Finding(

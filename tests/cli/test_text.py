@@ -79,3 +79,8 @@ def test_names_and_rows_from_outside_give_the_terminal_no_orders(capsys):
     assert "\\x1b]52;c;cm0gLXJm\\x07" in text
     show_findings([evil])
     assert not set(capsys.readouterr().out) & set("\x1b\x07\u202e")
+
+
+def test_half_a_surrogate_pair_is_json_too():
+    document = render_json(report(Finding(code="data.x", level="error", message="a \ud800 b")))
+    assert json.loads(document.encode())["findings"][0]["message"] == "a \ud800 b"

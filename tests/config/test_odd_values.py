@@ -25,6 +25,8 @@ ROWS = """datasets:
 # what takes the place of a line of BASE or ROWS, or is added
 LINES = [
     ("seed", "2024-05-05"),
+    ("plugins", "0.5"),
+    ("plugins", "2024-05-05"),
     ("seed", "!!binary aGVsbG8="),
     ("lora_target_modules", "!!set {a, b}"),
     ("output_dir", r'"a\0b"'),
