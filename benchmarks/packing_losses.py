@@ -2,6 +2,7 @@
 
     python benchmarks/packing_losses.py            on any machine: about 8 minutes on 2 cores
     python benchmarks/packing_losses.py --gpu      on a CUDA machine, packed as the h100 tier packs: varlen attention in bf16, LoRA kernels, Liger
+    python benchmarks/packing_losses.py --fp8      on a GPU that has 8 bits: packed so, with and without fp8_frozen_weights
 
 Both see the same rows for as many epochs, about 10 rows a step. The judge is the mean loss of a token of the validation rows, each row by
 itself, computed here with transformers and peft: neither run's own evaluation.
@@ -44,10 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2])
     parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--fp8", action="store_true")
     args = parser.parse_args()
     ways = {"packed": ON_GPU | FUSED, "padded": ON_GPU | PADDED} if args.gpu else {"packed": {}, "padded": PADDED}
+    if args.fp8:
+        ways = {"bf16": ON_GPU | FUSED, "FP8": ON_GPU | FUSED | {"fp8_frozen_weights": "true"}}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
-    found: dict[str, list[float]] = {"packed": [], "padded": []}
+    found: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         for seed in args.seeds:
             for name, changes in ways.items():
@@ -60,9 +64,8 @@ def main() -> None:
                 print(f"seed {seed:<4} {name}: {steps} steps, {tokens:,} tokens, validation loss {found[name][-1]:.4f}", flush=True)
     spread = max(max(losses) - min(losses) for losses in found.values())
     means = {name: sum(losses) / len(losses) for name, losses in found.items()}
-    print(
-        f"mean {means['packed']:.4f} packed, {means['padded']:.4f} padded: {abs(means['packed'] - means['padded']):.4f} apart; seeds spread {spread:.4f}"
-    )
+    shown = ", ".join(f"{mean:.4f} {name}" for name, mean in means.items())
+    print(f"mean {shown}: {max(means.values()) - min(means.values()):.4f} apart; seeds spread {spread:.4f}")
 
 
 def loss(adapter: Path) -> float:

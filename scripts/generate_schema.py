@@ -157,6 +157,8 @@ def plugins() -> Iterator[tuple[str, type[BaseModel]]]:
 
 def generate() -> dict[str, Any]:
     """The whole schema; `x-plugins` lists the keys that each bundled plugin adds."""
+    from preflight.training.plugin.args import KitArgs  # not above: `main` makes preflight importable
+
     schema = schema_of(AxolotlInputConfig)
     known = models(AxolotlInputConfig, {})
     by_plugin: dict[str, list[str]] = {}
@@ -166,6 +168,7 @@ def generate() -> dict[str, Any]:
         schema["properties"] |= added["properties"]
         schema["$defs"] |= added.get("$defs", {})
         models(model, known)
+    schema["properties"] |= schema_of(KitArgs)["properties"]  # preflight lists the kit's plugin itself
     for name, definition in schema["$defs"].items():
         if name in known and "properties" in definition:
             add_aliases(definition["properties"], known[name])

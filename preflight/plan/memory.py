@@ -12,6 +12,7 @@ from preflight.findings import Finding
 # Mistral-7B in 4 bits with LoRA of rank 16, in GiB: what is there before a step, and what a sequence of 2,048 tokens adds, without
 # and with gradient checkpointing (peaks allocated at 1, 2 and 4 sequences, H200, 2026-11-24)
 LOADED_GIB, SEQUENCE_GIB, CHECKPOINTED_GIB = 4.3, 9.88, 0.92
+FP8_BYTES = 2  # for each frozen weight: two copies of e4m3 (57.1 GiB allocated in the place of 44.0, H100, 2026-11-26)
 CONTEXT_GIB = 0.6  # CUDA itself (H200, 2026-11-24)
 NEARLY = 0.95  # of a card's memory
 
@@ -23,6 +24,8 @@ def memory_gib(values: Mapping[str, Any], shape: ModelShape | None) -> float | N
     tokens = whole_number(values.get("micro_batch_size"), 1) * sequence_len(values)
     a_sequence = CHECKPOINTED_GIB if values.get("gradient_checkpointing") else SEQUENCE_GIB
     loaded = LOADED_GIB * shape.linear_parameters / MISTRAL_7B.linear_parameters
+    if values.get("fp8_frozen_weights"):
+        loaded += FP8_BYTES * shape.linear_parameters / 2**30
     return round(CONTEXT_GIB + loaded + a_sequence * tokens / 2_048 * shape.widths_sum / MISTRAL_7B.widths_sum, 1)
 
 

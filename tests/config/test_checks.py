@@ -18,6 +18,14 @@ GOOD = {
 }
 PACKED = {"sample_packing": True, "attn_implementation": "sdpa", "curriculum_sampling": True}
 CHAT = {"path": "a.jsonl", "type": "chat_template", "shards": 1}
+EIGHT_BITS = {
+    "fp8_frozen_weights": True,
+    "load_in_4bit": True,
+    "adapter": "qlora",
+    "lora_mlp_kernel": True,
+    "lora_qkv_kernel": True,
+    "lora_o_kernel": True,
+}
 BEST = {"load_best_model_at_end": True, "test_datasets": [{"path": "v.jsonl", "type": "completion"}]}
 T4, A100 = (7, 5), (8, 0)
 
@@ -71,6 +79,10 @@ WRONG = [
     (PACKED | {"curriculum_sampling": None}, {}, ("config.steps-vary", WARNING)),
     (PACKED | entry(shards=None), {}, ("config.unshuffled", WARNING)),
     ({"lora_qkv_kernel": True}, {}, ("config.partial-kernels", WARNING)),
+    ({"fp8_frozen_weights": True, "lora_mlp_kernel": True}, {}, ("config.fp8-unused", WARNING)),
+    (EIGHT_BITS | {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False}, {}, ("config.fp8-unused", WARNING)),
+    (EIGHT_BITS | {"peft_use_dora": True}, {}, ("config.fp8-unused", WARNING)),
+    (EIGHT_BITS, {"compute_capability": A100}, ("config.fp8-unused", WARNING)),
     ({"attn_implementation": "flash_attention_2"}, {}, ("config.attention-missing", ERROR)),
     ({"save_steps": None, "save_strategy": "no"}, {}, ("config.saves-never", WARNING)),
     ({"save_total_limit": 1}, {}, ("config.one-checkpoint", WARNING)),
@@ -94,6 +106,7 @@ RIGHT = [
     ({"attn_implementation": "flash_attention_2"}, {"installed": frozenset({"flash-attn"})}),
     (PACKED | {"attn_implementation": None, "flash_attention": True}, {}),
     ({"lora_qkv_kernel": False}, {}),
+    (EIGHT_BITS, {"compute_capability": (8, 9)}),
     ({"lora_mlp_kernel": True, "lora_qkv_kernel": True, "lora_o_kernel": True}, {}),
     ({"warmup_ratio": 0.03, "save_strategy": "steps"}, {}),
     ({"base_model": None}, {"reported": frozenset({"base_model"})}),

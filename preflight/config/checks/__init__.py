@@ -19,6 +19,7 @@ CHECKS: tuple[Callable[[Config, Situation], Iterator[Finding]], ...] = (
     model.check_precision,
     model.check_conflicts,
     model.check_kernels,
+    model.check_fp8,
     model.check_attention,
     data_sets.check_types,
     data_sets.check_rows,

@@ -101,6 +101,23 @@ def check_kernels(config: Config, situation: Situation) -> Iterator[Finding]:
         yield finding(config, "config.partial-kernels", "warning", chosen[0], message, ", ".join(f"{key}: true" for key in missing))
 
 
+def check_fp8(config: Config, situation: Situation) -> Iterator[Finding]:
+    """`config.fp8-unused`: what keeps every product in bf16 in spite of fp8_frozen_weights."""
+    values, capability = config.values, situation.compute_capability
+    if not values.get("fp8_frozen_weights"):
+        return
+    reasons = {
+        "the weights are not loaded in 4 bits": not values.get("load_in_4bit"),
+        "no lora_*_kernel is on, which is where it works": not any(values.get(key) for key in KERNELS),
+        "with DoRA the kernels need the weights themselves": values.get("peft_use_dora"),
+        f"a GPU of compute capability {'.'.join(map(str, capability or ()))} has no 8-bit products (8.9 and up have)": capability
+        and capability < (8, 9),
+    }
+    if reason := next((reason for reason, holds in reasons.items() if holds), ""):
+        message = f"fp8_frozen_weights: {reason}, so it changes nothing"
+        yield finding(config, "config.fp8-unused", "warning", "fp8_frozen_weights", message, "delete it, or --set fp8_frozen_weights=false")
+
+
 def check_attention(config: Config, situation: Situation) -> Iterator[Finding]:
     """`config.attention-missing`: an attention whose package is not in the training environment."""
     attention = config.values.get("attn_implementation")

@@ -17,6 +17,7 @@ from preflight.machine.orphans import LAUNCHERS, end_forks_too, end_with_parent,
 from preflight.machine.run_folder import EVENTS
 from preflight.training.plugin.checkpoints import Mirror, hold_run
 from preflight.training.plugin.divergence import Divergence
+from preflight.training.plugin.fp8 import use_fp8
 from preflight.training.plugin.packing import share_packing
 from preflight.training.plugin.rotary import fuse_rotary
 from preflight.training.plugin.stopwatch import Stopwatch
@@ -33,6 +34,10 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         self.divergence = Divergence()
         self.mirror: Mirror | None = None
         self.stopwatch: Stopwatch | None = None
+
+    def get_input_args(self) -> str:
+        """The model of the keys that the kit adds to Axolotl's."""
+        return "preflight.training.plugin.args.KitArgs"
 
     def register(self, cfg: Any) -> None:
         """Before Axolotl patches the attention. Training, or the tokenising before it, is one at a time in a run's folder, and ends with its
@@ -66,6 +71,8 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         for module in model.modules():
             if isinstance(module, Linear4bit):
                 module.support_avx512bf16_for_cpu = False
+        if cfg.fp8_frozen_weights:
+            use_fp8(model)
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """The callbacks. And a loss that is no number is shown as it is: the trainer would put the mean of earlier ones in its place, and

@@ -1,0 +1,13 @@
+"""The keys that the kit adds to Axolotl's."""
+
+from pydantic import BaseModel, Field
+
+
+class KitArgs(BaseModel):
+    """Read by the kit's plugin alone."""
+
+    fp8_frozen_weights: bool | None = Field(
+        default=None,
+        description="Multiply with the frozen 4-bit weights in 8 bits (e4m3): two copies of each, 13 GiB more for a 7B, on a GPU of compute capability 8.9 or later. "
+        "The adapter, the loss and evaluations stay bf16. Needs the LoRA kernels.",
+    )
