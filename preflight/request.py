@@ -8,6 +8,7 @@ from preflight.config.layers import Change
 from preflight.config.scale import Scale
 from preflight.config.settings import SETTINGS, Settings
 from preflight.config.tiers import TIERS, Tier, planned_gpu
+from preflight.config.validators import Ask, default_ask
 from preflight.data.stage import DataSource
 from preflight.files import CONFIGS
 from preflight.machine.gpu import Gpu
@@ -25,6 +26,7 @@ class Request:
     workspace: Path | None = None
     source: DataSource = field(default_factory=DataSource)
     plan_only: bool = False
+    validators: Ask = field(default_factory=default_ask)  # whether to ask Axolotl's own: unless this is a plan, always, or never
     settings: Path = SETTINGS
 
     def planned_gpus(self, settings: Settings | None) -> Sequence[Gpu]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from preflight.checkpoints.stage import RunState
 from preflight.config.settings import Settings
+from preflight.config.validators import Verdict
 from preflight.data.lengths import Lengths
 from preflight.data.stage import QUANTILES, Data
 from preflight.machine.stage import Machine
@@ -23,12 +24,18 @@ def facts(report: Report) -> Facts:
     platform = machine.workspace.platform
     yield "workspace", f"{machine.workspace.root} ({platform.title}: {machine.workspace.reason})"
     yield "GPU", _gpu(machine, report.plan, priced)
+    if report.recipe:
+        yield "values", _judged(report.recipe.verdict)
     if report.data:
         yield from _data(report.data)
     if report.plan:
         yield from _plan(report.plan, machine, finished=bool(report.run and report.run.finished))
     if report.run:
         yield from _run(report.run)
+
+
+def _judged(verdict: Verdict) -> str:
+    return "judged by Axolotl's own validators" if verdict.judged_by == "axolotl" else f"judged by Axolotl's schema; {verdict.note}"
 
 
 def _settings(settings: Settings, machine: Machine) -> Facts:

@@ -8,7 +8,7 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from preflight.cli.console import EXIT_ERROR, EXIT_FAULT, guarded, progress_bar, show
 
@@ -76,6 +76,7 @@ def _write_report(path: Path, document: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     from preflight.config.scale import ENGINES
     from preflight.config.tiers import TIERS
+    from preflight.config.validators import Ask, default_ask
     from preflight.request import Request
 
     tiers = [tier.name for tier in TIERS]
@@ -104,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print one JSON document on standard output, everything else on standard error")
     add("--report", type=Path, metavar="FILE", help="also write that document to a file, beside the report on standard output")
     add("--plan-only", action="store_true", help="stage and write nothing")
+    asked = "whether Axolotl's own validators judge the config, which takes 10 s unless they have before (default: PREFLIGHT_VALIDATORS, or auto: unless it is a plan)"
+    add("--validators", choices=get_args(Ask), default=default_ask(), help=asked)
     return parser
 
 
@@ -149,6 +152,7 @@ def _request(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Requ
         workspace=args.workspace,
         source=source,
         plan_only=args.plan_only or bool(args.gpu),
+        validators=args.validators,
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from preflight.config import base_model, scale, schema, tiers
 from preflight.config.base_model import ModelShape
@@ -11,8 +11,10 @@ from preflight.config.layers import Change, Config, set_secrets_aside, with_chan
 from preflight.config.scale import Scale
 from preflight.config.settings import Settings, check_settings
 from preflight.config.tiers import CPU, Tier
+from preflight.config.validators import Ask, Verdict, judge
 from preflight.config.values import step_size
 from preflight.config.yaml_file import YamlFile
+from preflight.files import Progress
 from preflight.findings import Diagnostics
 from preflight.machine.active import check_active
 from preflight.machine.answering import answering
@@ -33,12 +35,21 @@ class Recipe:
     tier_name: str = ""  # of the settings that are used: a GPU's tier, `cpu`, or '' where no tier applies
     scale: Scale | None = None
     shape: ModelShape | None = None
+    verdict: Verdict = field(default_factory=Verdict)
 
 
 def resolve_config(
-    file: YamlFile, overrides: Sequence[Change], wanted: Scale | None, settings: Settings, machine: Machine, diagnostics: Diagnostics
+    file: YamlFile,
+    overrides: Sequence[Change],
+    wanted: Scale | None,
+    settings: Settings,
+    machine: Machine,
+    diagnostics: Diagnostics,
+    ask: Ask,
+    progress: Progress,
 ) -> Recipe:
-    """The config after its layers: YAML <- tier <- engine <- --set. What is wrong with it goes to `diagnostics`."""
+    """The config after its layers: YAML <- tier <- engine <- --set. What is wrong with it goes to `diagnostics`; `ask` says when Axolotl's
+    own validators are asked too."""
     file, overrides = diagnostics.take((file, ()), set_secrets_aside, file, overrides)
     written = Config(file=file, values=file.values)
     if diagnostics.writes:
@@ -64,7 +75,8 @@ def resolve_config(
         reported=reported,
     )
     diagnostics.check(check_values, config, situation)
-    return Recipe(config=config, untiered=untiered, overrides=accepted, tier=tier, tier_name=tier_name, scale=wanted, shape=shape)
+    verdict = diagnostics.take(Verdict(), judge, config, machine, ask, diagnostics, progress)
+    return Recipe(config=config, untiered=untiered, overrides=accepted, tier=tier, tier_name=tier_name, scale=wanted, shape=shape, verdict=verdict)
 
 
 def _judge_keys(config: Config, diagnostics: Diagnostics) -> tuple[Config, frozenset[str]]:

@@ -22,6 +22,7 @@ class Environment:
     wrong: tuple[tuple[str, str, str], ...] = ()  # name, wanted, installed ("" if not)
     installed: frozenset[str] = frozenset()  # the names of all distributions
     torch_cuda: tuple[int, int] | None = None  # the CUDA that torch is built for; None for a CPU's, and where it is not installed
+    axolotl: str = ""  # its version; '' where it is not installed
 
     def beside(self, name: str) -> str:
         """A command of this environment, as seen from the current folder; where there is none, whatever the shell finds."""
@@ -42,6 +43,7 @@ def inspect_environment(python: Path = Path(sys.executable)) -> Environment:
                 wrong=wrong_versions(folder.parent, read_requirements()),
                 installed=installed_names(folder.parent),
                 torch_cuda=read_torch_cuda(folder.parent),
+                axolotl=installed_version(folder.parent, "axolotl"),
             )
     return Environment(accelerate=None)
 
@@ -80,6 +82,12 @@ def installed_names(prefix: Path) -> frozenset[str]:
     """The names of the distributions installed at `prefix`, as their folders spell them, in lower case with dashes."""
     folders = prefix.glob("lib/python3.*/*-packages/*.dist-info")
     return frozenset(folder.name.partition("-")[0].lower().replace("_", "-") for folder in folders)
+
+
+def installed_version(prefix: Path, name: str) -> str:
+    """The version of a distribution at `prefix`, as its folder says it; '' where it is not installed."""
+    found = next(prefix.glob(f"lib/python3.*/*-packages/{name}-*.dist-info"), None)
+    return found.name.removesuffix(".dist-info").partition("-")[2] if found else ""
 
 
 def read_torch_cuda(prefix: Path) -> tuple[int, int] | None:

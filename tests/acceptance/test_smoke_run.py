@@ -90,6 +90,11 @@ def test_the_command_that_ran_is_the_one_that_preflight_printed(smoke):
     assert launch.endswith("-m axolotl.cli.train workspace/runs/smoke/config.yaml")
 
 
+def test_axolotls_own_validators_have_judged_the_config_before_it_was_launched(smoke):
+    assert "judged by Axolotl's own validators" in smoke.resumed.out
+    assert "judged by Axolotl's schema" in smoke.killed, "they are not started twice here"
+
+
 def test_another_experiment_does_not_touch_the_run(smoke):
     before = (smoke.folder / "config.yaml").read_bytes()
     other = subprocess.run(

@@ -80,6 +80,13 @@ def main():
         except Exception as error:
             return {"values": {}, "error": f"{type(error).__name__}: {error}"}
 
+    def judge(values):
+        """What the process that preflight starts would say of a config on an A100."""
+        from preflight.training.validate import judge as judged
+
+        a100 = {"bf16": True, "fp8": False, "tf32": True, "n_gpu": 1, "compute_capability": "sm_80"}
+        return judged(values, a100)
+
     def field_errors(key, values):
         """For each value, whether the model refuses it for this top-level key; None where a rule over several keys hides that."""
         base = {"base_model": "x", "datasets": [{"path": "x", "type": "completion"}], "learning_rate": 1, "micro_batch_size": 1}
@@ -302,7 +309,20 @@ def main():
 
     calls = {
         call.__name__: call
-        for call in (schema, validate, field_errors, steps, trains, tokens, loaded, prefers, mistral_lengths, mistral_tokens, packed_and_padded)
+        for call in (
+            schema,
+            validate,
+            judge,
+            field_errors,
+            steps,
+            trains,
+            tokens,
+            loaded,
+            prefers,
+            mistral_lengths,
+            mistral_tokens,
+            packed_and_padded,
+        )
     }
     for line in sys.stdin:
         question = json.loads(line)
