@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from preflight.config import base_model, scale, schema, tiers
+from preflight.config import base_model, places, scale, schema, tiers
 from preflight.config.base_model import ModelShape
 from preflight.config.checks import Situation, check_values
 from preflight.config.layers import Change, Config, set_secrets_aside, with_changes
@@ -75,6 +75,9 @@ def resolve_config(
         reported=reported,
     )
     diagnostics.check(check_values, config, situation)
+    named = places.named_places(config.values)
+    found = diagnostics.attempt([], answering(places.inspect_places, *(path for _, path in named)), named)
+    diagnostics.check(places.check_places, config, found, plan=not diagnostics.writes)
     verdict = diagnostics.take(Verdict(), judge, config, machine, ask, diagnostics, progress)
     return Recipe(config=config, untiered=untiered, overrides=accepted, tier=tier, tier_name=tier_name, scale=wanted, shape=shape, verdict=verdict)
 

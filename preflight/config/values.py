@@ -6,6 +6,37 @@ from typing import Any
 from preflight.config.keys import STEP_KEYS
 from preflight.files import MALFORMED
 
+# the old flags, the more special first, and what Axolotl makes of each (its schemas/enums.py)
+OLD_ATTENTION = {
+    "xformers_attention": "xformers",
+    "sage_attention": "sage",
+    "flex_attention": "flex_attention",
+    "flash_attention": "flash_attention_2",
+    "sdp_attention": "sdpa",
+    "eager_attention": "eager",
+}
+
+
+def attention(values: Mapping[str, Any]) -> str:
+    """The attention, whichever way the config says it; '' where it says none."""
+    return str(values.get("attn_implementation") or next((OLD_ATTENTION[flag] for flag in OLD_ATTENTION if values.get(flag)), ""))
+
+
+def attention_key(values: Mapping[str, Any]) -> str:
+    """The key that says it."""
+    return next((flag for flag in ("attn_implementation", *OLD_ATTENTION) if values.get(flag)), "attn_implementation")
+
+
+def interval(values: Mapping[str, Any], kind: str) -> float:
+    """Steps between two of kind `save` or `eval`, or the share of the run below 1; 0 where they go by epochs or there are none."""
+    try:
+        if per_epoch := float(values.get(f"{kind}s_per_epoch") or 0):
+            share = 1 / (per_epoch * float(values.get("num_epochs") or 1))
+            return share if share < 1 else 0  # Axolotl's utils/config/__init__.py
+        return float(values.get(f"{kind}_steps") or 0)
+    except MALFORMED:
+        return 0
+
 
 def step_size(values: Mapping[str, Any]) -> int:
     """Sequences in one optimizer step: micro_batch_size x gradient_accumulation_steps x GPUs (Axolotl's default is 1 for each)."""

@@ -6,9 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from preflight.config.layers import Config
 from preflight.config.scale import Scale
+from preflight.config.values import attention
 from preflight.data.audit import DatasetLengths
 from preflight.files import CHECKOUT, quoted
 from preflight.findings import Finding
@@ -50,9 +52,17 @@ def launch_variables(config: Config, *, local_rows: bool) -> dict[str, str]:
         variables["CUDA_VISIBLE_DEVICES"] = ""
     if config.values.get("use_ray"):  # its workers would start elsewhere, where the base model's path leads nowhere; and it reports its use
         variables |= {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    if local_rows and Path(str(config.values.get("base_model"))).is_dir():
+    if local_rows and not _needs_hub(config.values):
         variables["HF_HUB_OFFLINE"] = "1"
     return variables
+
+
+def _needs_hub(values: Mapping[str, Any]) -> bool:
+    """Whether anything but rows comes from the hub, or goes there."""
+    named = [values.get(key) for key in ("base_model", "base_model_config", "tokenizer_config", "processor_config", "lora_model_dir")]
+    sent = any(values.get(key) for key in ("hub_model_id", "push_dataset_to_hub", "use_kernels"))
+    fetched = attention(values).startswith(("flash_attention_", "kernels-community/"))
+    return sent or fetched or any(name and not Path(str(name)).is_dir() for name in named)
 
 
 def launch_commands(environment: Environment, path: Path, needs_gpu: bool, wanted: Scale | None) -> tuple[Command, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from preflight.config.values import dataset_entries, sequence_len, step_size, whole_number, world_size
+from preflight.config.values import attention, dataset_entries, sequence_len, step_size, whole_number, world_size
 from preflight.data.audit import DatasetLengths
 from preflight.data.lengths import Lengths
 
@@ -177,7 +177,7 @@ def chosen_rows(values: Mapping[str, Any], entry: Mapping[str, Any], lengths: Le
 def count_batches(values: Mapping[str, Any], order: Sequence[int]) -> int:
     """Micro batches in an epoch of packed sequences; the last, incomplete one is dropped (MultipackBatchSampler)."""
     micro, limit = whole_number(values.get("micro_batch_size"), 1), sequence_len(values)
-    if str(values.get("attn_implementation")).startswith(PACKS_ACROSS) and not values.get("multipack_real_batches"):
+    if attention(values).startswith(PACKS_ACROSS) and not values.get("multipack_real_batches"):
         micro, limit = 1, micro * limit
     group = whole_number(values.get("sample_packing_group_size"), GROUP_SIZE)
     most = whole_number(values.get("sample_packing_bin_size"), BIN_SIZE)

@@ -84,6 +84,11 @@ WRONG = [
     (EIGHT_BITS | {"peft_use_dora": True}, {}, ("config.fp8-unused", WARNING)),
     (EIGHT_BITS, {"compute_capability": A100}, ("config.fp8-unused", WARNING)),
     ({"attn_implementation": "flash_attention_2"}, {}, ("config.attention-missing", ERROR)),
+    ({"attn_implementation": "xformers"}, {"installed": frozenset({"kernels"})}, ("config.attention-missing", ERROR)),
+    ({"deepspeed": "zero2.json"}, {"installed": frozenset({"axolotl"})}, ("config.package-missing", ERROR)),
+    ({"use_ray": True}, {"installed": frozenset({"axolotl"})}, ("config.package-missing", ERROR)),
+    (BEST | {"save_steps": None, "saves_per_epoch": 2, "evals_per_epoch": 3, "num_epochs": 2}, {}, ("config.best-model-mismatch", ERROR)),
+    (BEST | {"save_steps": None, "saves_per_epoch": 1, "evals_per_epoch": 1, "num_epochs": 1}, {}, ("config.best-model-mismatch", ERROR)),
     ({"save_steps": None, "save_strategy": "no"}, {}, ("config.saves-never", WARNING)),
     ({"save_total_limit": 1}, {}, ("config.one-checkpoint", WARNING)),
     ({"load_best_model_at_end": True}, {}, ("config.best-model-mismatch", ERROR)),
@@ -104,7 +109,7 @@ RIGHT = [
     ({"bf16": False, "fp16": True}, {"compute_capability": T4}),
     (BEST | {"eval_steps": 250, "val_set_size": 0}, {}),
     ({"attn_implementation": "flash_attention_2"}, {"installed": frozenset({"flash-attn"})}),
-    (PACKED | {"attn_implementation": None, "flash_attention": True}, {}),
+    (PACKED | {"attn_implementation": None, "flash_attention": True}, {"installed": frozenset({"flash-attn"})}),
     ({"lora_qkv_kernel": False}, {}),
     (EIGHT_BITS, {"compute_capability": (8, 9)}),
     ({"lora_mlp_kernel": True, "lora_qkv_kernel": True, "lora_o_kernel": True}, {}),
@@ -136,6 +141,33 @@ def test_the_shipped_configs_make_sense_on_every_gpu(name, tier):
     config, _ = with_changes(config, tier_changes(config, layer, ()))
     capability = next(one.compute_capability for one in TIERS if one.name == tier)
     assert check_values(config, Situation(compute_capability=capability)) == []
+
+
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        ({}, [("config.attention-missing", ERROR)]),
+        ({"installed": frozenset({"kernels"})}, [("config.fetched-code", WARNING)]),
+        ({"installed": frozenset({"kernels"}), "compute_capability": T4}, [("config.attention-missing", ERROR)]),
+        ({"installed": frozenset({"flash-attn"}), "compute_capability": A100}, []),
+    ],
+)
+def test_both_spellings_of_an_attention_are_judged_alike(situation, expected):
+    for spelling in ({"flash_attention": True}, {"attn_implementation": "flash_attention_2"}):
+        assert codes(GOOD | spelling | {"sample_packing": True, "curriculum_sampling": True}, **situation) == expected
+
+
+@pytest.mark.parametrize(
+    "often",
+    [
+        {"save_steps": None, "saves_per_epoch": 1, "evals_per_epoch": 2, "num_epochs": 3},
+        {"save_steps": None, "saves_per_epoch": 2, "evals_per_epoch": 2},
+        {"save_steps": 0.1, "eval_steps": 0.05},
+        {"save_steps": 100, "eval_steps": 50},
+    ],
+)
+def test_how_often_is_said_in_steps_shares_or_times_an_epoch(often):
+    assert codes(GOOD | BEST | often) == []
 
 
 def test_what_is_called_a_conflict_is_refused_by_axolotl_itself(axolotl):

@@ -21,6 +21,7 @@ CHECKS: tuple[Callable[[Config, Situation], Iterator[Finding]], ...] = (
     model.check_kernels,
     model.check_fp8,
     model.check_attention,
+    model.check_packages,
     data_sets.check_types,
     data_sets.check_rows,
     data_sets.check_eos,

@@ -8,7 +8,7 @@ from typing import Any
 from preflight.config.checks.outside_code import imports_outside
 from preflight.config.checks.situation import Situation, finding
 from preflight.config.layers import Config
-from preflight.config.values import dataset_entries
+from preflight.config.values import attention, dataset_entries
 from preflight.findings import Finding
 
 # prompt_strategies/ of axolotl 0.19, and the handlers of utils/data/wrappers.py
@@ -106,12 +106,11 @@ def _base_type(kind: Any) -> str:
 def check_packing(config: Config, situation: Situation) -> Iterator[Finding]:
     """Packing that mixes rows up, or whose steps can't be counted."""
     values = config.values
-    attention = str(values.get("attn_implementation") or "")
-    old = any(values.get(f"{name}_attention") for name in ("flash", "sdp", "eager", "flex", "xformers", "sage"))
+    chosen = attention(values)
     if not values.get("sample_packing"):
         return
-    if not attention.startswith(SEPARATES) and not old:
-        message = f"sample_packing with attn_implementation {attention or 'not set'}: rows that share a sequence would see each other"
+    if not chosen.startswith(SEPARATES):
+        message = f"sample_packing with attn_implementation {chosen or 'not set'}: rows that share a sequence would see each other"
         yield finding(config, "config.packing-leaks", "error", "sample_packing", message, "attn_implementation: sdpa")
     if not values.get("curriculum_sampling"):
         message = (

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 from preflight.config.checks.situation import Situation, finding
 from preflight.config.layers import Config
+from preflight.config.values import OLD_ATTENTION, attention, attention_key
 from preflight.findings import Finding
 
 KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
 ATTENTION_PACKAGES = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3", "xformers": "xformers", "sage": "sageattention"}
+
+PACKAGES = {"deepspeed": "deepspeed", "use_ray": "ray"}
 
 
 def check_complete(config: Config, situation: Situation) -> Iterator[Finding]:
@@ -31,9 +34,7 @@ def check_base_model(config: Config, situation: Situation) -> Iterator[Finding]:
 def check_trains_to_nan(config: Config, situation: Situation) -> Iterator[Finding]:
     """`config.trains-to-nan`: rows padded on the left, on sdpa. Their fully masked positions give NaN (seen on an H100, 2026-11-23)."""
     values = config.values
-    sdpa = values.get("attn_implementation") in (None, "sdpa") and not any(
-        values.get(f"{name}_attention") for name in ("flash", "eager", "flex", "xformers")
-    )
+    sdpa = attention(values) in ("", "sdpa")
     padded = not values.get("sample_packing") or values.get("eval_sample_packing") is False
     if sdpa and padded and values.get("tokenizer_type") == "LlamaTokenizer":
         message = "padded rows on sdpa with tokenizer_type LlamaTokenizer, which pads on the left: the loss is NaN from the first step"
@@ -53,7 +54,7 @@ def check_precision(config: Config, situation: Situation) -> Iterator[Finding]:
 def check_conflicts(config: Config, situation: Situation) -> Iterator[Finding]:
     """`config.conflict` for values that Axolotl or transformers refuse together, a minute into the launch."""
     values = config.values
-    flags = [f"{name}_attention" for name in ("flash", "sdp", "eager", "flex", "xformers", "sage") if values.get(f"{name}_attention")]
+    flags = [flag for flag in OLD_ATTENTION if values.get(flag)]
     conflicts = (
         (values.get("val_set_size") and values.get("test_datasets"), "val_set_size", "val_set_size and test_datasets", "val_set_size: 0"),
         (values.get("warmup_steps") and values.get("warmup_ratio"), "warmup_steps", "warmup_steps and warmup_ratio", "delete one"),
@@ -119,10 +120,31 @@ def check_fp8(config: Config, situation: Situation) -> Iterator[Finding]:
 
 
 def check_attention(config: Config, situation: Situation) -> Iterator[Finding]:
-    """`config.attention-missing`: an attention whose package is not in the training environment."""
-    attention = config.values.get("attn_implementation")
-    package = ATTENTION_PACKAGES.get(str(attention), "")
-    if package and package not in situation.installed:
-        message = f"attn_implementation {attention} needs the package {package}, which is not installed"
-        fix = "attn_implementation: sdpa and sdpa_varlen: true need no package, and no build of many minutes"
-        yield finding(config, "config.attention-missing", "error", "attn_implementation", message, fix)
+    """`config.attention-missing`: an attention whose package is not in the training environment, or that the GPU can't run."""
+    chosen, key, capability = attention(config.values), attention_key(config.values), situation.compute_capability
+    flash, fix = (
+        chosen.startswith("flash_attention_"),
+        "attn_implementation: sdpa and sdpa_varlen: true need no package, and no build of many minutes",
+    )
+    package = ATTENTION_PACKAGES.get(chosen, "")
+    if flash and capability and capability < (8, 0):
+        message = f"{chosen} does not run on a GPU of compute capability {capability[0]}.{capability[1]} (8.0 and up do)"
+        yield finding(config, "config.attention-missing", "error", key, message, "attn_implementation: sdpa")
+    elif package and package not in situation.installed and flash and "kernels" in situation.installed:
+        message = (
+            f"{chosen}: {package} is not installed, and transformers fetches a kernel of kernels-community from the hub in its place and runs it"
+        )
+        yield finding(config, "config.fetched-code", "warning", key, message, fix)
+    elif package and package not in situation.installed:
+        message = f"{key} {config.values[key]} needs the package {package}, which is not installed"
+        yield finding(config, "config.attention-missing", "error", key, message, fix)
+
+
+def check_packages(config: Config, situation: Situation) -> Iterator[Finding]:
+    """`config.package-missing`: a setting whose package is not in the training environment. What `--scale` sets is judged there."""
+    for key, package in PACKAGES.items():
+        where = config.where(key)
+        if config.values.get(key) and situation.installed and package not in situation.installed and not where.startswith("scale "):
+            message = f"{key} needs the package {package}, which the training environment does not have: training would stop"
+            fix = f"delete the line: one GPU needs none; for several GPUs docs/scaling.md says how to install {package}"
+            yield finding(config, "config.package-missing", "error", key, message, fix)

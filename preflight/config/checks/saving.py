@@ -1,9 +1,11 @@
 """Checkpoints, the choice of the best one, and the learning rate, as far as the values alone tell."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from preflight.config.checks.situation import Situation, finding
 from preflight.config.layers import Config
+from preflight.config.values import interval
 from preflight.findings import Finding
 
 LARGEST_RATE = 0.05  # ten times the rate of the smoke run's tiny model, 250 times that of a 7B
@@ -27,17 +29,24 @@ def check_best_model(config: Config, situation: Situation) -> Iterator[Finding]:
     values = config.values
     if not values.get("load_best_model_at_end"):
         return
-    save, evaluate = values.get("save_steps"), values.get("eval_steps")
+    save, evaluate = interval(values, "save"), interval(values, "eval")
     if not values.get("test_datasets") and not values.get("val_set_size"):
         problem, fix = "there are no validation rows to choose by", "name them in test_datasets, or load_best_model_at_end: false"
     elif not save or not evaluate:
-        problem, fix = "it needs both save_steps and eval_steps", "set both; save_steps a multiple of eval_steps"
-    elif float(save) % float(evaluate):
-        problem, fix = f"save_steps {save} is no multiple of eval_steps {evaluate}", f"eval_steps: {save}"
+        problem = "it needs both save_steps and eval_steps, or saves_per_epoch and evals_per_epoch that are not once in the whole run"
+        fix = "set both; save_steps a multiple of eval_steps"
+    elif save % evaluate:
+        said, other = _said(values, "save"), _said(values, "eval")
+        problem, fix = f"{said} is no multiple of {other}", said.replace("save", "eval", 1).replace(" ", ": ")
     else:
         return
     message = f"load_best_model_at_end: {problem}, and Axolotl then silently ignores it"
     yield finding(config, "config.best-model-mismatch", "error", "load_best_model_at_end", message, fix)
+
+
+def _said(values: Mapping[str, Any], kind: str) -> str:
+    key = f"{kind}s_per_epoch" if values.get(f"{kind}s_per_epoch") else f"{kind}_steps"
+    return f"{key} {values[key]}"
 
 
 def check_learning_rate(config: Config, situation: Situation) -> Iterator[Finding]:
