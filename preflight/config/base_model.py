@@ -5,7 +5,6 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from preflight.files import MALFORMED
 from preflight.findings import Finding
@@ -51,15 +50,24 @@ def cached(base_model: str, name: str) -> str | None:
     return path if isinstance(path, str) else None
 
 
+def find_file(base_model: str, name: str) -> Path | None:
+    """Where a file of the model is here: in its folder, or in the hub's cache."""
+    if not base_model:
+        return None
+    path = Path(base_model, name)
+    if not path.is_file() and base_model.count("/") <= 1 and not Path(base_model).is_dir():
+        found = cached(base_model, name)
+        path = Path(found) if found else path
+    return path if path.is_file() else None
+
+
 def find_shape(base_model: str) -> ModelShape | None:
     """The shape of a model whose config.json is here, or of Mistral-7B; None for any other."""
-    path: Any = Path(base_model, "config.json")
-    if not path.is_file() and base_model.count("/") == 1:
-        path = cached(base_model, "config.json")
-    if not isinstance(path, str | Path) or not Path(path).is_file():
+    path = find_file(base_model, "config.json")
+    if path is None:
         return MISTRAL_7B if MISTRAL_V1.search(base_model) else None
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
         hidden, heads = int(values["hidden_size"]), int(values["num_attention_heads"])
         head = int(values.get("head_dim") or hidden // heads)
         return ModelShape(

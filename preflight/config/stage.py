@@ -3,11 +3,14 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from preflight.config import base_model, places, scale, schema, tiers
 from preflight.config.base_model import ModelShape
 from preflight.config.checks import Situation, check_values
+from preflight.config.checks.base import wrong_name
 from preflight.config.layers import Change, Config, set_secrets_aside, with_changes
+from preflight.config.model_files import ModelFiles, check_seen, fetch_small, read_model
 from preflight.config.scale import Scale
 from preflight.config.settings import Settings, check_settings
 from preflight.config.tiers import CPU, Tier
@@ -67,10 +70,12 @@ def resolve_config(
         wanted = wanted if wanted.gpus_per_node else replace(wanted, gpus_per_node=max(1, len(machine.gpus.gpus)))
         config = _with_scale(config, wanted, step_size(untiered.values), machine, diagnostics)
     diagnostics.check(check_settings, settings, config)
-    shape = _judge_model(config, machine, diagnostics)
+    shape, files = _judge_model(config, machine, diagnostics)
     situation = Situation(
         compute_capability=machine.gpu.compute_capability if machine.gpu and config.needs_gpu else None,
         base_model_missing=diagnostics.attempt(False, answering(base_model.is_missing, _model(config)), _model(config)),
+        base_model_here=diagnostics.attempt(False, answering(Path.is_dir, _model(config)), Path(_model(config) or "/nowhere")),
+        model=files,
         installed=machine.environment.installed,
         reported=reported,
     )
@@ -132,14 +137,22 @@ def _with_scale(config: Config, wanted: Scale, step: int, machine: Machine, diag
     return with_changes(config, scale.scale_changes(config, overlay, wanted, step))[0]
 
 
-def _judge_model(config: Config, machine: Machine, diagnostics: Diagnostics) -> ModelShape | None:
-    """The shape of the base model, where it is known; the hub is asked for it unless this is a plan."""
-    if diagnostics.writes:
-        reading = diagnostics.attempt(None, base_model.inspect_hub, _model(config))
+def _judge_model(config: Config, machine: Machine, diagnostics: Diagnostics) -> tuple[ModelShape | None, ModelFiles]:
+    """The shape of the base model and what its small files say, where they are here; the hub is asked for them unless this is a plan."""
+    name = _model(config)
+    if diagnostics.writes and not wrong_name(name):
+        reading = diagnostics.attempt(None, base_model.inspect_hub, name)
         diagnostics.check(base_model.check_hub, reading, machine.workspace.platform, config.where("base_model"))
         if reading and machine.caches:  # it is fetched into the cache
             diagnostics.check(check_cache, machine.caches.models, "error")
-    return diagnostics.attempt(None, answering(base_model.find_shape, _model(config)), _model(config))
+        if reading and reading.said == "there":
+            diagnostics.attempt(None, fetch_small, name)
+    shape = diagnostics.attempt(None, answering(base_model.find_shape, name), name)
+    read = answering(read_model, name) if not Path(name).is_dir() else read_model
+    files = diagnostics.attempt(ModelFiles(), read, name, str(config.values.get("tokenizer_config") or ""))
+    if not wrong_name(name) and not diagnostics.attempt(False, answering(base_model.is_missing, name), name):
+        diagnostics.check(check_seen, files, config.where("base_model"))
+    return shape, files
 
 
 def _model(config: Config) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ORDER = ("bos_token", "eos_token", "pad_token", "unk_token")  # in which Axolotl adds special_tokens, whatever the YAML's (schemas/model.py)
 # of a config: what Axolotl changes in the tokenizer that it loads (loaders/tokenizer.py of axolotl 0.19)
+WITHOUT_TEMPLATE = "mistralai/Mistral-7B-v0.1"  # its tokenizer_config.json has no chat template; that of a copy may
 NAMED = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))  # what transformers gives to templates
 SETTINGS = ("tokenizer_config", "special_tokens", "tokens", "added_tokens_overrides")
 
@@ -207,5 +208,5 @@ def _from_sentencepiece(path: Path, name: str) -> Tokenizer | None:
         adds_bos=True,
         name=name,
         special={"bos_token": bos, "eos_token": eos, "unk_token": "<unk>", "pad_token": eos},
-        untold="the tokenizer's own chat template is not on this machine",
+        untold="" if name == WITHOUT_TEMPLATE else "the tokenizer's own chat template is not on this machine",
     )

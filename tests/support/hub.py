@@ -5,11 +5,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 GOOD = "hf_goodTokenForTheTests"
 GATED = "someone/gated"
-THERE = ("mistralai/Mistral-7B-v0.1", "unsloth/mistral-7b")
+SMALL = "someone/small"  # whose small files can be fetched
+FILES = {"config.json": b'{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}', "tokenizer_config.json": b"{}"}
+THERE = ("mistralai/Mistral-7B-v0.1", "unsloth/mistral-7b", SMALL)
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.do_GET()
+
     def do_GET(self):
+        if "/resolve/" in self.path:
+            self.file()
+            return
         model = self.path.removeprefix("/api/models/").removesuffix("/auth-check")
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.server.tokens.add(token)
@@ -23,6 +31,19 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(500)
         else:
             self.answer(404 if token else 401, "RepoNotFound", "Repository not found")
+
+    def file(self):
+        name = self.path.rpartition("/")[2]
+        if not self.path.startswith(f"/{SMALL}/") or name not in FILES:
+            self.answer(404, "EntryNotFound", "Entry not found")
+            return
+        self.server.fetched.add(name)
+        self.send_response(200)
+        for header, value in (("ETag", f'"{name}"'), ("X-Repo-Commit", "a" * 40), ("Content-Length", str(len(FILES[name])))):
+            self.send_header(header, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(FILES[name])
 
     def answer(self, status, code=None, message=""):
         self.send_response(status)
@@ -40,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 class Hub:
     def __init__(self):
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.tokens = set()
+        self.server.tokens, self.server.fetched = set(), set()
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

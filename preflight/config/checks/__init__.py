@@ -3,7 +3,7 @@ line in CHECKS. One that needs the steps of the run belongs to plan/checks.py.""
 
 from collections.abc import Callable, Iterator
 
-from preflight.config.checks import data_sets, model, outside_code, saving
+from preflight.config.checks import base, data_sets, model, outside_code, saving
 from preflight.config.checks.situation import Situation
 from preflight.config.layers import Config
 from preflight.findings import Finding
@@ -13,6 +13,10 @@ __all__ = ["CHECKS", "Situation", "check_values"]
 CHECKS: tuple[Callable[[Config, Situation], Iterator[Finding]], ...] = (
     model.check_complete,
     model.check_base_model,
+    base.check_name,
+    base.check_targets,
+    base.check_family,
+    base.check_tokens,
     outside_code.check_outside_code,
     outside_code.check_fetched_code,
     model.check_trains_to_nan,

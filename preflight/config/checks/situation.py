@@ -1,8 +1,9 @@
 """What the checks need to know beside the config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from preflight.config.layers import Config
+from preflight.config.model_files import ModelFiles
 from preflight.findings import Finding, Level
 
 
@@ -12,6 +13,8 @@ class Situation:
 
     compute_capability: tuple[int, int] | None = None  # of the GPU that trains; None on a CPU, or where there is none
     base_model_missing: bool = False  # base_model is a path that does not exist
+    base_model_here: bool = False  # base_model is a folder
+    model: ModelFiles = field(default_factory=ModelFiles)
     installed: frozenset[str] = frozenset()  # distributions of the training environment, names in lower case
     reported: frozenset[str] = frozenset()  # dotted keys whose value the schema refused already
 
