@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from preflight.checkpoints import restore, verify
-from preflight.checkpoints.adapter_size import checkpoint_bytes
 from preflight.checkpoints.drive import check_drive, probe_drive
 from preflight.checkpoints.identity import machine_name, run_fingerprint, throughput_key
 from preflight.checkpoints.mirror import MirrorSettings
 from preflight.checkpoints.records import Record, read_records
 from preflight.checkpoints.verify import Checkpoint, latest_complete
+from preflight.config.adapter_size import checkpoint_bytes
 from preflight.config.layers import Change, Config, with_changes
 from preflight.config.settings import Settings
 from preflight.config.stage import Recipe

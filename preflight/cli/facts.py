@@ -100,6 +100,7 @@ def _plan(plan: Plan, machine: Machine, *, finished: bool) -> Facts:
     yield "step", _step(plan)
     yield "run", _steps(plan)
     need, gpu = plan.memory_gib, machine.gpu
+    yield "memory", f"not judged: {plan.memory_note}" if plan.memory_note else ""
     yield "memory", f"about {need} GiB of the GPU's {gpu.memory_gib:g} at the peak of a step" if need and gpu else ""
     if not plan.steps or finished:
         return

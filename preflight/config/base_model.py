@@ -24,11 +24,18 @@ class ModelShape:
     hidden: int
     intermediate: int
     key_value: int
+    vocabulary: int = 32_000
+    tied: bool = False  # whether the output layer is the embeddings
 
     @property
     def linear_parameters(self) -> int:
         """Weights of the linear layers, which a token is multiplied with."""
         return self.layers * self.hidden * (2 * self.hidden + 2 * self.key_value + 3 * self.intermediate)
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Weights of the embeddings and of the output layer."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     @property
     def widths_sum(self) -> int:
@@ -62,12 +69,14 @@ def find_file(base_model: str, name: str) -> Path | None:
 
 
 def find_shape(base_model: str) -> ModelShape | None:
-    """The shape of a model whose config.json is here, or of Mistral-7B; None for any other."""
+    """The shape of a model whose config.json is here, or of Mistral-7B; None for any other, and for a mixture of experts."""
     path = find_file(base_model, "config.json")
     if path is None:
         return MISTRAL_7B if MISTRAL_V1.search(base_model) else None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        if any("expert" in key for key in values):  # intermediate_size is one expert's
+            return None
         hidden, heads = int(values["hidden_size"]), int(values["num_attention_heads"])
         head = int(values.get("head_dim") or hidden // heads)
         return ModelShape(
@@ -75,6 +84,8 @@ def find_shape(base_model: str) -> ModelShape | None:
             hidden=hidden,
             intermediate=int(values["intermediate_size"]),
             key_value=head * int(values.get("num_key_value_heads") or heads),
+            vocabulary=int(values.get("vocab_size") or 32_000),
+            tied=bool(values.get("tie_word_embeddings")),
         )
     except (OSError, *MALFORMED, ZeroDivisionError):
         return None

@@ -62,15 +62,16 @@ def resolve_config(
     accepted = tuple(change for change in overrides if not _refused(change.key, reported))
     untiered = config
     tier = (tiers.tier_of(machine.gpu) or tiers.nearest_tier(machine.gpu)) if machine.gpu and config.needs_gpu else None
+    shape, files = _judge_model(config, machine, diagnostics)
     _judge_gpu(config, tier, settings, machine, diagnostics)
     tier_name = tier.name if tier else "" if config.needs_gpu else CPU
     if tier_name:
-        config = _with_tier(config, tier_name, accepted, diagnostics)
+        room = tiers.Room(shape=shape, memory_gib=machine.gpu.memory_gib) if machine.gpu and config.needs_gpu else None
+        config = _with_tier(config, tier_name, accepted, room, diagnostics)
     if wanted:
         wanted = wanted if wanted.gpus_per_node else replace(wanted, gpus_per_node=max(1, len(machine.gpus.gpus)))
         config = _with_scale(config, wanted, step_size(untiered.values), machine, diagnostics)
     diagnostics.check(check_settings, settings, config)
-    shape, files = _judge_model(config, machine, diagnostics)
     situation = Situation(
         compute_capability=machine.gpu.compute_capability if machine.gpu and config.needs_gpu else None,
         base_model_missing=diagnostics.attempt(False, answering(base_model.is_missing, _model(config)), _model(config)),
@@ -109,12 +110,14 @@ def _judge_gpu(config: Config, tier: Tier | None, settings: Settings, machine: M
     diagnostics.check(tiers.check_expected, tier, settings.compute.expected_gpu, settings.compute.compute_units_per_hour)
 
 
-def _with_tier(config: Config, name: str, overrides: Sequence[Change], diagnostics: Diagnostics) -> Config:
+def _with_tier(config: Config, name: str, overrides: Sequence[Change], room: tiers.Room | None, diagnostics: Diagnostics) -> Config:
     """The config with the tier's settings. The tier ranks below --set: it is applied to what --set made, and --set again on top of it."""
     layer = diagnostics.take(None, tiers.read_tier, name)
     if layer is None:
         return config
-    config, _ = with_changes(config, tiers.tier_changes(config, layer, overrides))
+    if room:
+        diagnostics.check(tiers.check_left, config, layer, overrides, room)
+    config, _ = with_changes(config, tiers.tier_changes(config, layer, overrides, room))
     config, _ = with_changes(config, overrides)
     diagnostics.check(tiers.check_tier, layer)
     plugins = {"plugins": config.values.get("plugins")} if config.values.get("plugins") else {}

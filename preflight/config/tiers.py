@@ -3,10 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from preflight.config.base_model import ModelShape
 from preflight.config.keys import STEP_KEYS, TIER_KEYS
 from preflight.config.layers import Change, Config, check_layer
-from preflight.config.values import step_size
+from preflight.config.memory import Memory, estimate
+from preflight.config.values import step_size, whole_number
 from preflight.config.yaml_file import YamlFile, read_yaml
 from preflight.files import CONFIGS
 from preflight.findings import Finding
@@ -45,6 +48,7 @@ TIERS: tuple[Tier, ...] = (
 )
 # fmt: on
 OLDEST = (7, 5)  # compute capability that CUDA 13 still knows (facts of torch 2.11 to 2.13 wheels, 2026-11)
+SPACE = ("micro_batch_size", "gradient_checkpointing")  # what of a tier decides whether a step fits
 MEMORY_SLACK = 0.9  # NVML reports up to a tenth less than the name says: reserved and ECC memory, GB against GiB
 
 
@@ -114,14 +118,71 @@ def check_tier(tier: YamlFile) -> list[Finding]:
     return check_layer(tier, TIER_KEYS, "a tier may change how a step is computed")
 
 
-def tier_changes(config: Config, tier: YamlFile, overrides: Sequence[Change]) -> list[Change]:
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What the settings of a tier have to fit in."""
+
+    shape: ModelShape | None
+    memory_gib: float
+
+
+def tier_changes(config: Config, tier: YamlFile, overrides: Sequence[Change], room: Room | None = None) -> list[Change]:
     """What the tier sets. What an optimizer step holds stays: its `micro_batch_size` is the most that fits, and the
-    product with `gradient_accumulation_steps` is the config's. `--set` of either is the user's own split, left alone."""
+    product with `gradient_accumulation_steps` is the config's. `--set` of either is the user's own split, left alone; so is, given a room,
+    whatever of the user's the tier would make not fit."""
+    values = dict(tier.values)
+    if room:
+        values |= within(config, tier, overrides, room)
     layer = f"tier {tier.path.stem}"
-    changes = [Change(key=key, value=value, layer=layer) for key, value in tier.values.items() if key != "micro_batch_size"]
+    changes = [Change(key=key, value=value, layer=layer) for key, value in values.items() if key != "micro_batch_size" and value is not None]
     chosen = any(change.key in STEP_KEYS for change in overrides)
-    if "micro_batch_size" in tier.values and not chosen:
+    if values.get("micro_batch_size") and not chosen:
         product = step_size(config.values)
-        micro = max((n for n in range(1, tier.values["micro_batch_size"] + 1) if product % n == 0), default=1)
+        micro = max((n for n in range(1, values["micro_batch_size"] + 1) if product % n == 0), default=1)
         changes += [Change(key=key, value=value, layer=layer) for key, value in zip(STEP_KEYS, (micro, product // micro), strict=True)]
     return changes
+
+
+def within(config: Config, tier: YamlFile, overrides: Sequence[Change], room: Room) -> dict[str, Any]:
+    """The micro batch and the checkpointing that take the place of the tier's where a step of those would not fit, or its memory can't be
+    told: None for what stays as the user wrote it. The tier's are measured on steps of the plan; others may take more."""
+    own, wanted = config.values, {key: tier.values.get(key) for key in SPACE}
+    product, chosen = step_size(own), {change.key: change.value for change in overrides}
+    fixed = [whole_number(own.get("micro_batch_size"), 1)] if chosen.keys() & set(STEP_KEYS) else None
+    most = whole_number(wanted["micro_batch_size"], 1)
+    sizes = fixed or [n for n in range(most, 0, -1) if product % n == 0]
+
+    def taken(micro: int, checkpointing: Any) -> Memory | None:
+        return estimate({**own, **tier.values, **chosen, "micro_batch_size": micro, "gradient_checkpointing": checkpointing}, room.shape)
+
+    saved = chosen.get("gradient_checkpointing", own.get("gradient_checkpointing"))
+    if taken(sizes[0], saved) is None:  # not judged: nothing is asked that takes more than the user's own
+        written = whole_number(own.get("micro_batch_size"), 1) if own.get("micro_batch_size") else most
+        kept: dict[str, Any] = {"gradient_checkpointing": None} if saved and not wanted["gradient_checkpointing"] else {}
+        return kept | ({} if written >= most or wanted["micro_batch_size"] is None else {"micro_batch_size": written})
+    ways = [saved] if "gradient_checkpointing" in chosen else list(dict.fromkeys([wanted["gradient_checkpointing"], saved or True]))
+    for checkpointing in ways:
+        for micro in sizes:
+            if (found := taken(micro, checkpointing)) and found.fits(room.memory_gib):
+                return {
+                    **({"micro_batch_size": micro} if wanted["micro_batch_size"] else {}),
+                    **({} if checkpointing == wanted["gradient_checkpointing"] else {"gradient_checkpointing": checkpointing}),
+                }
+    return dict.fromkeys(SPACE)
+
+
+def check_left(config: Config, tier: YamlFile, overrides: Sequence[Change], room: Room) -> list[Finding]:
+    """`config.tier-left` for what of a tier's settings is not taken, and why."""
+    plain = {change.key: change.value for change in tier_changes(config, tier, overrides)}
+    kept = {change.key: change.value for change in tier_changes(config, tier, overrides, room)}
+    chosen = {change.key for change in overrides}
+    left = {key: plain[key] for key in (*STEP_KEYS, SPACE[1]) if key in plain and key not in chosen and kept.get(key) != plain[key]}
+    if not left or all(config.values.get(key) == value for key, value in left.items()):
+        return []
+    found = estimate({**config.values, **plain}, room.shape)
+    why = f"a step would take about {found.gib} GiB of the GPU's {room.memory_gib:g}" if found else "the memory of such a step is not judged here"
+    now = {key: kept.get(key, config.values.get(key)) for key in left}
+    said = [", ".join(f"{key}: {str(value).lower()}" for key, value in values.items()) for values in (left, now)]
+    message = f"of tier {tier.path.stem} {said[0]} was left out, since {why}; it is {said[1]}"
+    fix = "no action needed; what you set with --set is always taken"
+    return [Finding(code="config.tier-left", level="info", where=config.where(next(iter(left))), message=message, fix=fix)]

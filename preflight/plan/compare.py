@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from preflight.checkpoints.identity import throughput_key
 from preflight.checkpoints.records import Record
 from preflight.config.layers import with_changes
+from preflight.config.memory import memory_gib
 from preflight.config.settings import Settings
 from preflight.config.stage import Recipe
-from preflight.config.tiers import OLDEST, TIERS, Tier, read_tier, tier_changes
+from preflight.config.tiers import OLDEST, TIERS, Room, Tier, read_tier, tier_changes
 from preflight.data.audit import DatasetLengths
 from preflight.plan.cost import Cost, expect
-from preflight.plan.memory import memory_gib
 from preflight.plan.steps import plan_steps
 from preflight.plan.throughput import find_pace
 
@@ -33,7 +33,8 @@ def compare(recipe: Recipe, counted: DatasetLengths, settings: Settings, records
         layer, _ = read_tier(tier.name)
         if layer is None or tier.compute_capability < OLDEST:
             continue
-        config, _ = with_changes(recipe.untiered, tier_changes(recipe.untiered, layer, recipe.overrides))
+        room = Room(shape=recipe.shape, memory_gib=tier.memory_gib)
+        config, _ = with_changes(recipe.untiered, tier_changes(recipe.untiered, layer, recipe.overrides, room))
         config, _ = with_changes(config, recipe.overrides)
         values = config.values
         steps = plan_steps(values, counted) if counted.train else None

@@ -6,6 +6,7 @@ from typing import Any
 
 from preflight.checkpoints.stage import RunState
 from preflight.config.layers import Config
+from preflight.config.memory import check_memory, memory_gib, why_unjudged
 from preflight.config.settings import Settings
 from preflight.config.stage import Recipe
 from preflight.config.values import sequence_len, step_size
@@ -15,7 +16,6 @@ from preflight.machine.stage import Machine
 from preflight.plan.checks import CHECKS, check_examples, check_interval, check_rows
 from preflight.plan.compare import GpuOption, compare
 from preflight.plan.cost import Cost, expect
-from preflight.plan.memory import check_memory, memory_gib
 from preflight.plan.steps import Steps, plan_steps
 from preflight.plan.throughput import Pace, Span, find_pace
 
@@ -32,6 +32,7 @@ class Plan:
     steps: Steps | None = None
     cost: Cost | None = None  # of the steps that are left
     memory_gib: float | None = None  # that a step needs
+    memory_note: str = ""  # why that was not judged
     options: tuple[GpuOption, ...] = ()  # the run on each GPU, where that was asked for
 
     def as_json(self) -> dict[str, object]:
@@ -55,6 +56,7 @@ class Plan:
             "steps_left": cost.steps_left if cost else None,
             "runs_per_month": _span(cost.runs_a_month if cost else None, 1),
             "memory_gib": self.memory_gib,
+            "memory_note": self.memory_note,
             "gpus": [_option_as_json(option) for option in self.options],
         }
 
@@ -80,6 +82,7 @@ def plan_run(
         steps=steps,
         cost=cost,
         memory_gib=memory_gib(config.values, recipe.shape) if config.needs_gpu else None,
+        memory_note=why_unjudged(config.values, recipe.shape) if config.needs_gpu else "",
         options=diagnostics.attempt((), compare, recipe, lengths, settings, run.records) if compared else (),
     )
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from preflight.checkpoints import mirror
-from preflight.checkpoints.adapter_size import checkpoint_bytes
 from preflight.checkpoints.records import read_records
+from preflight.config.adapter_size import checkpoint_bytes
 from preflight.config.base_model import MISTRAL_7B
 from preflight.data.prepared import is_complete
 from preflight.data.staging import MANIFEST, read_manifest

@@ -8,12 +8,12 @@ from preflight.checkpoints.identity import run_fingerprint
 from preflight.config.base_model import MISTRAL_7B
 from preflight.config.keys import TIER_KEYS
 from preflight.config.layers import Change, Config, UsageError, parse_override, render, with_changes
+from preflight.config.memory import check_memory
 from preflight.config.schema import check_plugin_keys, find_problems, read_schema
 from preflight.config.tiers import CPU, TIERS, check_tier, read_tier, tier_changes
 from preflight.config.values import step_size
 from preflight.config.yaml_file import YamlFile, read_yaml
 from preflight.files import CONFIGS
-from preflight.plan.memory import check_memory
 
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 TRAINING = [path for path in SHIPPED if path.name != "colab_setup.yaml"]

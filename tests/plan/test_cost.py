@@ -8,6 +8,7 @@ from preflight.checkpoints.identity import throughput_key
 from preflight.checkpoints.records import Record, read_records, write_record
 from preflight.config.base_model import MISTRAL_7B, find_shape
 from preflight.config.layers import Change, Config, parse_override, with_changes
+from preflight.config.memory import check_memory, memory_gib
 from preflight.config.settings import read_settings
 from preflight.config.tiers import TIERS
 from preflight.config.values import step_size
@@ -18,7 +19,6 @@ from preflight.files import CONFIGS
 from preflight.launch.command import check_preparing
 from preflight.plan.checks import check_examples, check_interval
 from preflight.plan.cost import evaluation_interval, expect
-from preflight.plan.memory import check_memory, memory_gib
 from preflight.plan.steps import Steps
 from preflight.plan.throughput import Pace, Span, find_pace
 from tests.conftest import CHECKOUT
@@ -114,11 +114,6 @@ def test_the_memory_model_agrees_with_what_was_measured(micro, checkpointing, al
     """Peaks of docs/benchmarks.md, and CUDA's own 0.6 GiB on top."""
     values = config(micro_batch_size=micro, gradient_checkpointing=checkpointing).values
     assert memory_gib(values, MISTRAL_7B) == pytest.approx(allocated + 0.6, rel=0.06)
-
-
-def test_memory_is_not_guessed_for_what_was_never_measured():
-    assert memory_gib(config(load_in_4bit=False).values, MISTRAL_7B) is None
-    assert memory_gib(config().values, None) is None
 
 
 @pytest.mark.parametrize(("micro", "accumulation", "memory"), list(itertools.product((1, 2, 4, 8), (1, 3), (5, 8, 15, 22, 40, 80))))
