@@ -60,6 +60,8 @@ def scale_changes(config: Config, overlay: YamlFile, scale: Scale, step: int) ->
     values: dict[str, Any] = dict(overlay.values) | dict(zip(STEP_KEYS, (micro, each // micro), strict=True)) | {"world_size": scale.world}
     if values.get("use_ray"):
         values["ray_num_workers"] = scale.world
+    if config.values.get("batch_size"):  # the same step in other words, which Axolotl refuses beside these
+        values["batch_size"] = None
     return [Change(key=key, value=value, layer=layer) for key, value in values.items()]
 
 

@@ -140,6 +140,8 @@ def tier_changes(config: Config, tier: YamlFile, overrides: Sequence[Change], ro
         product = step_size(config.values)
         micro = max((n for n in range(1, values["micro_batch_size"] + 1) if product % n == 0), default=1)
         changes += [Change(key=key, value=value, layer=layer) for key, value in zip(STEP_KEYS, (micro, product // micro), strict=True)]
+        if config.values.get("batch_size"):  # the same step in other words, which Axolotl refuses beside these
+            changes.append(Change(key="batch_size", value=None, layer=layer))
     return changes
 
 

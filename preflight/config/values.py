@@ -41,6 +41,8 @@ def interval(values: Mapping[str, Any], kind: str) -> float:
 def step_size(values: Mapping[str, Any]) -> int:
     """Sequences in one optimizer step: micro_batch_size x gradient_accumulation_steps x GPUs (Axolotl's default is 1 for each)."""
     micro, accumulation = (whole_number(values.get(key), 1) for key in STEP_KEYS)
+    if values.get("batch_size") and not values.get("gradient_accumulation_steps"):  # utils/config/__init__.py
+        accumulation = max(1, whole_number(values["batch_size"], micro) // micro)
     return micro * accumulation * world_size(values)
 
 

@@ -179,6 +179,13 @@ def test_every_gpu_makes_the_same_run(preflight, axolotl, name):
     assert None not in plans["t4"][1:]
 
 
+def test_a_step_that_is_said_as_batch_size_stays_and_is_not_said_twice():
+    before = config(batch_size=8, micro_batch_size=1, gradient_accumulation_steps=None)
+    after, _ = with_changes(before, tier_changes(before, YamlFile(path=Path("t.yaml"), values={"micro_batch_size": 4}), ()))
+    assert step_size(before.values) == step_size(after.values) == 8
+    assert [after.values[key] for key in ("batch_size", "micro_batch_size", "gradient_accumulation_steps")] == [None, 4, 2]
+
+
 def test_gpu_shows_what_its_tier_changes(preflight):
     ran = preflight("--gpu", "t4", "--plan-only")
     for line in (r"tier t4 +bf16 +false", r"tier t4 +fp16 +true", r"tier t4 +sdpa_varlen +false"):

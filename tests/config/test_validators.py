@@ -7,15 +7,21 @@ import pytest
 import yaml
 
 from preflight.config.layers import Config
+from preflight.config.tiers import TIERS
 from preflight.config.validators import judge, refusal
 from preflight.config.yaml_file import YamlFile
-from preflight.findings import Diagnostics, Finding
+from preflight.findings import Diagnostics, Finding, to_plain
 from preflight.machine.environment import Environment, inspect_environment
 from preflight.machine.gpu import GpuReading
 from preflight.machine.host import Host
 from preflight.machine.stage import Machine
 from preflight.machine.workspace import find_workspace
+from preflight.pipeline import preflight as preflight_of
+from preflight.request import Request
+from tests.conftest import CHECKOUT
 
+# those whose plugins would be imported for several seconds are left out
+EXAMPLES = [path for path in sorted((CHECKOUT / "tests/examples/axolotl").glob("*.y*ml")) if "plugins:" not in path.read_text()]
 GOOD = {
     "base_model": "mistralai/Mistral-7B-v0.1",
     "adapter": "qlora",
@@ -73,6 +79,22 @@ def test_a_refusal_names_the_key_what_is_wrong_and_how_the_keys_are_set(axolotl,
 )
 def test_what_axolotl_takes_is_not_refused(axolotl, changes):
     assert axolotl.ask("judge", values=GOOD | changes) == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_what_the_kit_adds_is_never_what_axolotl_refuses(axolotl, tmp_path, path):
+    """Axolotl's own examples, with the settings of a GPU on top: refused, if at all, for what they say themselves."""
+    tier = next(tier for tier in TIERS if tier.name == "a100-40gb")
+    report = preflight_of(Request(config=path, tier=tier, workspace=tmp_path, plan_only=True))
+    codes = {finding.code for finding in report.findings if finding.level == "error"}
+    assert "internal.crash" not in codes
+    if any(code.startswith("config.") for code in codes):
+        assert "errors of the config" in report.recipe.verdict.note  # nobody is asked
+        return
+    resolved = json.loads(json.dumps(to_plain(dict(report.recipe.config.values))))
+    refused = axolotl.ask("judge", values=resolved)
+    if refused:
+        assert refused == axolotl.ask("judge", values=yaml.safe_load(path.read_text()))
 
 
 def test_they_are_started_once_and_their_verdict_is_kept(preflight, tmp_path):
