@@ -5,18 +5,21 @@
 Prints cosine and relative size. Weights and activations are random: normal, and with a few channels 20 times as large, as real ones have.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import bitsandbytes as bnb
-import torch
-from axolotl.kernels import lora
-from axolotl.kernels.swiglu import swiglu_backward, swiglu_forward
+argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()  # before what needs a GPU
+
+import bitsandbytes as bnb  # noqa: E402
+import torch  # noqa: E402
+from axolotl.kernels import lora  # noqa: E402
+from axolotl.kernels.swiglu import swiglu_backward, swiglu_forward  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from preflight.training.plugin.fp8 import use_fp8
+from preflight.training.plugin.fp8 import use_fp8  # noqa: E402
 
 HIDDEN, INNER, KEY, TOKENS, RANK = 4_096, 14_336, 1_024, 2_048, 16
 SHAPES = {"q": (HIDDEN, HIDDEN), "k": (KEY, HIDDEN), "v": (KEY, HIDDEN), "o": (HIDDEN, HIDDEN)}
