@@ -40,7 +40,7 @@ class Report:
             "ok": self.ok,
             "findings": [asdict(finding) for finding in self.findings],
             **self.machine.as_json(),
-            "validators": self.recipe.verdict.as_json() if self.recipe else {},
+            "validators": {**self.recipe.verdict.as_json(), "model_note": self.recipe.model_note} if self.recipe else {},
             "data": self.data.as_json() if self.data else {},
             "example": self.data.example.as_json() if self.data and self.data.example else {},
             "checkpoints": self.run.as_json() if self.run else {},

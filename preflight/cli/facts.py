@@ -26,6 +26,7 @@ def facts(report: Report) -> Facts:
     yield "GPU", _gpu(machine, report.plan, priced)
     if report.recipe:
         yield "values", _judged(report.recipe.verdict)
+        yield "base model", report.recipe.model_note
     if report.data:
         yield from _data(report.data)
     if report.plan:

@@ -11,7 +11,6 @@ from typing import Any
 
 from preflight.config.base_model import MISTRAL_V1, find_file
 from preflight.files import MALFORMED
-from preflight.findings import Finding
 
 SMALL = ("config.json", "tokenizer_config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors.index.json")
 LONGEST_HEADER = 100 << 20  # bytes, the format's own limit
@@ -44,13 +43,11 @@ def read_model(base_model: str, tokenizer: str = "") -> ModelFiles:
     return ModelFiles(name=base_model, architectures=architectures, modules=_modules(base_model, values), knows=_vocabulary(tokenizer or base_model))
 
 
-def check_seen(files: ModelFiles, where: str) -> list[Finding]:
-    """`config.model-unseen` where nothing is known of the model, so that nothing was held against it."""
+def why_unjudged(files: ModelFiles) -> str:
+    """What was not judged where nothing is known of the model, or ''."""
     if files.seen or not files.name:
-        return []
-    message = f"config.json of {files.name} is not on this machine: target modules, model_type, new tokens and memory were not judged"
-    fix = "python -m preflight without --gpu and --plan-only fetches it from the hub, without the weights"
-    return [Finding(code="config.model-unseen", level="info", where=where, message=message, fix=fix)]
+        return ""
+    return f"config.json of {files.name} is not on this machine: target modules, model_type and new tokens were not judged"
 
 
 def fetch_small(base_model: str) -> None:

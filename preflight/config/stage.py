@@ -10,7 +10,7 @@ from preflight.config.base_model import ModelShape
 from preflight.config.checks import Situation, check_values
 from preflight.config.checks.base import wrong_name
 from preflight.config.layers import Change, Config, set_secrets_aside, with_changes
-from preflight.config.model_files import ModelFiles, check_seen, fetch_small, read_model
+from preflight.config.model_files import ModelFiles, fetch_small, read_model, why_unjudged
 from preflight.config.scale import Scale
 from preflight.config.settings import Settings, check_settings
 from preflight.config.tiers import CPU, Tier
@@ -39,6 +39,7 @@ class Recipe:
     scale: Scale | None = None
     shape: ModelShape | None = None
     verdict: Verdict = field(default_factory=Verdict)
+    model_note: str = ""  # what was not judged since nothing is known of the base model
 
 
 def resolve_config(
@@ -85,7 +86,17 @@ def resolve_config(
     found = diagnostics.attempt([], answering(places.inspect_places, *(path for _, path in named)), named)
     diagnostics.check(places.check_places, config, found, plan=not diagnostics.writes)
     verdict = diagnostics.take(Verdict(), judge, config, machine, ask, diagnostics, progress)
-    return Recipe(config=config, untiered=untiered, overrides=accepted, tier=tier, tier_name=tier_name, scale=wanted, shape=shape, verdict=verdict)
+    return Recipe(
+        config=config,
+        untiered=untiered,
+        overrides=accepted,
+        tier=tier,
+        tier_name=tier_name,
+        scale=wanted,
+        shape=shape,
+        verdict=verdict,
+        model_note=why_unjudged(files),
+    )
 
 
 def _judge_keys(config: Config, diagnostics: Diagnostics) -> tuple[Config, frozenset[str]]:
@@ -153,8 +164,6 @@ def _judge_model(config: Config, machine: Machine, diagnostics: Diagnostics) -> 
     shape = diagnostics.attempt(None, answering(base_model.find_shape, name), name)
     read = answering(read_model, name) if not Path(name).is_dir() else read_model
     files = diagnostics.attempt(ModelFiles(), read, name, str(config.values.get("tokenizer_config") or ""))
-    if not wrong_name(name) and not diagnostics.attempt(False, answering(base_model.is_missing, name), name):
-        diagnostics.check(check_seen, files, config.where("base_model"))
     return shape, files
 
 

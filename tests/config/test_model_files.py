@@ -12,7 +12,7 @@ import pytest
 from preflight.config.checks.base import check_family, check_name, check_targets, check_tokens
 from preflight.config.checks.situation import Situation
 from preflight.config.layers import Config
-from preflight.config.model_files import ModelFiles, check_seen, read_model
+from preflight.config.model_files import ModelFiles, read_model, why_unjudged
 from preflight.config.yaml_file import YamlFile
 from tests.conftest import CHECKOUT
 from tests.support.hub import SMALL
@@ -152,7 +152,7 @@ def test_what_can_be_no_name_is_an_error_and_never_a_crash(preflight, name, fix,
     (one,) = [finding for finding in ran.json["findings"] if finding["code"] == "config.no-base-model"]
     assert ran.code == 1
     assert fix in one["fix"]
-    assert not {"internal.crash", "hub.not-found", "config.model-unseen"} & set(ran.codes)
+    assert not {"internal.crash", "hub.not-found"} & set(ran.codes)
 
 
 @pytest.mark.parametrize("name", [MISTRAL, "gpt2", "a/b.c-d_e", "Qwen/Qwen2.5-Coder-7B", SMOKE])
@@ -160,10 +160,11 @@ def test_names_that_can_be_are_none(name):
     assert found(check_name, name) == []
 
 
-def test_a_model_that_nothing_is_known_of_is_said_not_to_be_judged():
-    (finding,) = check_seen(read_model("nobody/knows-it"), "x.yaml:1")
-    assert (finding.code, finding.level) == ("config.model-unseen", "info")
-    assert check_seen(read_model(SMOKE), "") == check_seen(read_model(MISTRAL), "") == check_seen(read_model(""), "") == []
+def test_a_model_that_nothing_is_known_of_is_said_not_to_be_judged(preflight):
+    assert "nobody/knows-it is not on this machine" in why_unjudged(read_model("nobody/knows-it"))
+    assert {why_unjudged(read_model(name)) for name in (SMOKE, MISTRAL, "")} == {""}
+    ran = preflight("axolotl_configs/smoke.yaml", "--plan-only", "--json", "--set", "base_model=nobody/knows-it")
+    assert "target modules" in ran.json["validators"]["model_note"]
 
 
 FETCH = """

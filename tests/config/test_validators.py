@@ -104,7 +104,7 @@ def test_they_are_started_once_and_their_verdict_is_kept(preflight, tmp_path):
     assert (before.json["validators"]["judged_by"], "config.refused" in before.codes) == ("schema", False)
     assert "run with preflight without --plan-only" in before.json["validators"]["note"]
     asked = preflight(path, "--json", "--validators", "auto")
-    assert asked.json["validators"] == {"judged_by": "axolotl", "note": ""}
+    assert asked.json["validators"] == {"judged_by": "axolotl", "note": "", "model_note": ""}
     (kept,) = json.loads((tmp_path / "workspace/verdicts.json").read_text()).values()
     for arguments in (["--json"], ["--json", "--plan-only"]):  # neither may ask: both know
         again = preflight(path, *arguments)
