@@ -73,7 +73,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int) -> result.Result:
     """Ask the questions of the test rows, and take the losses from the trainer's log. Raises OSError."""
-    strategy = find_strategy(lookup(values, "datasets.0") or {})
+    strategy = find_strategy(lookup(values, "datasets.0") or {}, dict(values) | {"rl": None})
     tokenizer = answers.trained_tokenizer(values, run.outputs)
     questions = answers.read_questions(test, strategy, values, limit, tokenizer) if strategy and tokenizer and test.is_file() else []
     asked = None

@@ -121,7 +121,7 @@ def _strategies(config: Path) -> tuple[dict[str, PromptStrategy], list[Finding]]
     file, findings = read_yaml(config)
     read_as: dict[str, PromptStrategy] = {}
     for key, entry in dataset_entries(file.values) if file else ():
-        if strategy := find_strategy(entry, str(file.values.get("rl") or "") if file else ""):
+        if strategy := find_strategy(entry, file.values if file else {}):
             read_as.setdefault(key.partition(".")[0], strategy)
         else:
             message = "rows of this type are not judged here, only by Axolotl"

@@ -20,7 +20,7 @@ SCALE_KEYS = frozenset(
 # what is written down, when and where: a resumed run may change these as well
 LOGGING_AND_SAVE_KEYS = frozenset(
     """logging_steps save_steps saves_per_epoch save_strategy save_total_limit save_first_step eval_steps evals_per_epoch eval_strategy
-    output_dir resume_from_checkpoint auto_resume_from_checkpoints use_tensorboard device""".split()
+    output_dir resume_from_checkpoint auto_resume_from_checkpoints use_tensorboard device answer_marker""".split()
 )
 # what a step's time depends on beside the GPU; of a config that differs in any of them a record of seconds says nothing
 THROUGHPUT_KEYS = (TIER_KEYS - {"plugins", "dataset_num_proc", "eval_batch_size"}) | frozenset(

@@ -19,7 +19,7 @@ def advise(columns: Mapping[str, Any]) -> str:
             return lines
     columns = {name: value for name, value in columns.items() if isinstance(value, str)}
     if {"instruction", "output"} <= columns.keys():
-        return "what axolotl_configs/mistral_qlora_instruct.yaml has; or type: alpaca, with Alpaca's own prompt around the question"
+        return "type: alpaca, as in Alpaca's own data, or the type of axolotl_configs/mistral_qlora_instruct.yaml"
     asked, answer = _first(ASKED, columns), _first(ANSWER, columns)
     if asked and answer:
         context = _first(CONTEXT, columns)

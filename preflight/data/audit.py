@@ -56,12 +56,11 @@ def audit_rows(
 ) -> tuple[DatasetLengths, list[Finding]]:
     """The lengths of all rows, read where they were staged, and all that is wrong with them. Raises OSError."""
     entries = dict(dataset_entries(values))
-    method = str(values.get("rl") or "")
-    known = list(known_files(entries, method, files, staged))
+    known = list(known_files(entries, values, files, staged))
     base_model = str(values.get("base_model") or "")
     tokenizer = find_tokenizer(base_model, values) if known else None
-    reason = why_not_counted(entries, method, files, known, tokenizer, base_model)
-    findings = check_types(entries, method, files) + check_formats(files, staged)
+    reason = why_not_counted(entries, values, files, known, tokenizer, base_model)
+    findings = check_types(entries, values, files) + check_formats(files, staged)
     lengths: dict[str, list[Lengths]] = {}
     chunks: dict[RowFile, Chunk] = {}
     scans: dict[RowFile, FileScan] = {}
@@ -133,9 +132,7 @@ def check_overlap(files: Sequence[tuple[str, RowDigests]]) -> list[Finding]:
 
 def show_example(values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged], line: int) -> tuple[Preview | None, list[Finding]]:
     """The row in this line of the first training file, or why it can't be shown. Raises OSError."""
-    file = next(
-        (file for file in known_files(dict(dataset_entries(values, "datasets")), str(values.get("rl") or ""), files, staged) if file.key), None
-    )
+    file = next((file for file in known_files(dict(dataset_entries(values, "datasets")), values, files, staged) if file.key), None)
     base_model = str(values.get("base_model") or "")
     tokenizer = find_tokenizer(base_model, values)
     if file is None or tokenizer is None:

@@ -34,12 +34,14 @@ class RowFile:
         return self.key.partition(".")[0]
 
 
-def known_files(entries: Mapping[str, Mapping[str, Any]], method: str, files: Sequence[DataFile], staged: Sequence[Staged]) -> Iterator[RowFile]:
-    """Each file that was staged and whose rows are judged here, for this `rl` method or ''."""
+def known_files(
+    entries: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any], files: Sequence[DataFile], staged: Sequence[Staged]
+) -> Iterator[RowFile]:
+    """Each file that was staged and whose rows are judged here, of a config of these `values`."""
     places = _places(staged)
     first = next(iter(entries), "")
     for file in files:
-        strategy = find_strategy(entries.get(file.entry or first, {}), method)
+        strategy = find_strategy(entries.get(file.entry or first, {}), values)
         path, rows = places.get(file.source, (file.source, 0))
         if strategy and file.source in places and not formats.unread(path, file.kind):
             yield RowFile(key=file.entry, path=path, rows=rows, strategy=strategy, kind=file.kind, cuts=file.cuts)
@@ -52,7 +54,7 @@ def _places(staged: Sequence[Staged]) -> dict[Path, tuple[Path, int]]:
 
 def why_not_counted(
     entries: Mapping[str, Mapping[str, Any]],
-    method: str,
+    values: Mapping[str, Any],
     files: Sequence[DataFile],
     known: Sequence[RowFile],
     tokenizer: Tokenizer | None,
@@ -63,7 +65,7 @@ def why_not_counted(
     there = {file.key for file in known}
     for key, entry in entries.items():
         if key in local and key not in there:
-            return MISSING if find_strategy(entry, method) else UNJUDGED
+            return MISSING if find_strategy(entry, values) else UNJUDGED
         if key not in there:
             return f"the rows of {key} are not in local files that are read here"
     if tokenizer is None and entries:
@@ -71,11 +73,12 @@ def why_not_counted(
     return "" if entries else MISSING
 
 
-def check_types(entries: Mapping[str, Mapping[str, Any]], method: str, files: Sequence[DataFile]) -> list[Finding]:
+def check_types(entries: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any], files: Sequence[DataFile]) -> list[Finding]:
     """`data.not-judged` for local rows of a type that no strategy here reads."""
     local = {file.entry for file in files}
-    unknown = [key for key, entry in entries.items() if key in local and not find_strategy(entry, method)]
-    return [not_judged(f"rows of type {entries[key].get('type')}{f' for rl: {method}' if method else ''} are not read here", key) for key in unknown]
+    unknown = [key for key, entry in entries.items() if key in local and not find_strategy(entry, values)]
+    why = f" for rl: {values['rl']}" if values.get("rl") else ""
+    return [not_judged(f"rows of type {entries[key].get('type')}{why} are not read here", key) for key in unknown]
 
 
 def check_formats(files: Sequence[DataFile], staged: Sequence[Staged]) -> list[Finding]:

@@ -160,7 +160,8 @@ def check_asked(path: Path, lines: Sequence[int], rows: int) -> list[Finding]:
         return []
     message = f"in {len(lines):,} of {rows:,} rows no answer is told from the question, so SQL, leaks and the evaluation leave them out; "
     message += f"the first in line {lines[0]:,}"
-    fix = "end the question with [/INST], or a line ### SQL: or Answer:; or keep both in columns of their own, and name those in a type mapping"
+    fix = "name what ends the question: --set 'answer_marker=### My answer:'; or end it with [/INST], or a line ### SQL: or Answer:; "
+    fix += "or keep both in columns of their own (axolotl_configs/mistral_qlora_instruct.yaml)"
     return [Finding(code="data.no-answer", level="warning", where=f"{path}:{lines[0]}", message=message, fix=fix)]
 
 

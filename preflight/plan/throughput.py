@@ -1,6 +1,5 @@
 """How long a step takes: seen on this machine before, measured on this kind of GPU, or scaled from one that was measured."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from preflight.config.base_model import MISTRAL_7B, ModelShape
 from preflight.config.scale import engine_of
 from preflight.config.tiers import Tier
 from preflight.config.values import sequence_len, sequences_on_each, world_size
+from preflight.findings import to_plain
 
 # One step of 4 x 2,048 packed tokens, Mistral-7B's shape, on an H100 (benchmarks/gpu_training.py and its profile, 2026-11-25):
 # seconds in matrix products, and in all else, most of which waits for memory
@@ -62,7 +62,7 @@ def find_pace(
     values: Mapping[str, Any], records: Sequence[Record], key: Mapping[str, Any], tier: Tier | None, shape: ModelShape | None
 ) -> Pace | None:
     """The pace of this config, from its own record if there is one, else from the table; None where neither says anything."""
-    plain = json.loads(json.dumps(dict(key)))
+    plain = to_plain(dict(key))
     matching = [record for record in records if record.depends == plain]
     if matching:
         return _seen(max(matching, key=lambda record: record.steps), values)

@@ -26,6 +26,7 @@ ROWS = """datasets:
 LINES = [
     ("seed", "2024-05-05"),
     ("plugins", "0.5"),
+    ("lora_r", "2024-05-05"),
     ("plugins", "2024-05-05"),
     ("seed", "!!binary aGVsbG8="),
     ("lora_target_modules", "!!set {a, b}"),

@@ -37,7 +37,7 @@ def row_of(strategy, kind):
 @pytest.mark.parametrize(("method", "kind"), KINDS, ids=str)
 def test_question_and_answers_are_those_that_axolotl_reads(axolotl, method, kind):
     entry = {"path": "x", "type": kind}
-    strategy = find_strategy(entry, method)
+    strategy = find_strategy(entry, {"rl": method})
     row = row_of(strategy, kind)
     values = {"base_model": str(CHECKOUT / "sample_data/smoke_base"), "tokenizer_config": str(CHECKOUT / "sample_data/smoke_base")}
     values |= {"rl": method, "chat_template": "chatml", "datasets": [entry], "tokenizer_type": "AutoTokenizer"}
@@ -56,7 +56,7 @@ def test_question_and_answers_are_those_that_axolotl_reads(axolotl, method, kind
 
 def test_rows_without_a_type_hold_prompt_chosen_and_rejected():
     for method in PAIRS:
-        strategy = find_strategy({"path": "x"}, method)
+        strategy = find_strategy({"path": "x"}, {"rl": method})
         assert strategy.question_and_answer(strategy.parse(1, {"prompt": Q, "chosen": GOOD, "rejected": BAD})) == (Q, GOOD)
         with pytest.raises(BadRowError, match="nothing to prefer"):
             strategy.parse(1, {"prompt": Q, "chosen": GOOD, "rejected": GOOD})
@@ -64,7 +64,7 @@ def test_rows_without_a_type_hold_prompt_chosen_and_rejected():
 
 @pytest.mark.parametrize(("method", "kind"), [("grpo", "x.y"), ("orpo", "chat_template"), ("dpo", "alpaca"), ("kto", "chat_template")])
 def test_what_axolotl_does_not_read_is_read_by_none(method, kind):
-    assert find_strategy({"path": "x", "type": kind}, method) is None
+    assert find_strategy({"path": "x", "type": kind}, {"rl": method}) is None
 
 
 def test_orpo_rows_are_judged_and_their_numbers_are_not_told(tmp_path, preflight):

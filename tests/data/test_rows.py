@@ -190,6 +190,16 @@ def test_where_an_answer_begins_and_ends(name):
     assert bare(answer).strip() == SQL
 
 
+def test_what_ends_the_question_can_be_named(tmp_path):
+    path = write(tmp_path / "train.jsonl", *[f"-- How many are {i}?\n-- my sql\nSELECT {i};" for i in range(20)], "-- q\n-- my sql\n;")
+    (before,) = [finding for finding in findings_of(path) if finding.level == "warning"]
+    assert (before.code, "--set 'answer_marker=" in before.fix) == ("data.no-answer", True)
+    (after,) = [finding for finding in findings_of(path, answer_marker="-- my sql\n") if finding.level == "warning"]
+    assert (after.code, after.where) == ("data.empty-answer", f"{path}:21")
+    usual = write(tmp_path / "train.jsonl", *[f"[INST] {i} [/INST] SELECT {i};" for i in range(20)])
+    assert findings_of(usual, answer_marker="-- my sql") == findings_of(usual)
+
+
 def test_rows_in_which_no_answer_is_found_are_one_warning(tmp_path):
     path = write(
         tmp_path / "train.jsonl", *[f"-- How many are {i}?\nSELECT {i};" for i in range(6)], *[f"[INST] {i} [/INST] SELECT {i};" for i in range(94)]

@@ -2,6 +2,8 @@
 STRATEGIES. Shapes of rows are told apart nowhere else."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from preflight.data.prompt_strategies.alpaca import Alpaca
@@ -17,11 +19,12 @@ __all__ = ["STRATEGIES", "BadRowError", "Piece", "PromptStrategy", "Remark", "Ro
 STRATEGIES: tuple[type[PromptStrategy], ...] = (Completion, ChatTemplate, Alpaca, InputOutput, UserDefined)
 
 
-def find_strategy(entry: Mapping[str, Any], method: str = "") -> PromptStrategy | None:
-    """The strategy that reads this entry of `datasets` for this `rl` method, '' for fine-tuning, or None for one that is not judged here."""
-    if method:
+def find_strategy(entry: Mapping[str, Any], values: Mapping[str, Any] = MappingProxyType({})) -> PromptStrategy | None:
+    """The strategy that reads this entry of `datasets` of a config of these `values`, or None for one that is not judged here."""
+    if method := str(values.get("rl") or ""):
         return Preference.accept(entry, method)
-    return next((found for strategy in STRATEGIES if (found := strategy.accept(entry))), None)
+    found = next((found for strategy in STRATEGIES if (found := strategy.accept(entry))), None)
+    return replace(found, marker=str(values.get("answer_marker") or "")) if isinstance(found, Completion) else found
 
 
 def guess_strategy(columns: Mapping[str, Any]) -> PromptStrategy | None:

@@ -44,6 +44,7 @@ class Completion(Reproduced):
     """The text under `field`."""
 
     field: str
+    marker: str = ""  # answer_marker of the config: what ends the question, where none of the usual markers does
     typical: ClassVar[Mapping[str, Any] | None] = {"type": "completion"}
 
     @classmethod
@@ -63,6 +64,9 @@ class Completion(Reproduced):
 
     def question_and_answer(self, row: Row) -> tuple[str, str]:
         """Split at the last marker."""
+        if self.marker and self.marker in row.text:
+            question, _, answer = row.text.rpartition(self.marker)
+            return question + self.marker, answer
         start = row.text.rfind(INST) + 1  # a quick look: what follows is short
         end = start and start + len(INST) - 1
         for found in MARKER.finditer(row.text, end):

@@ -6,6 +6,11 @@ from pydantic import BaseModel, Field
 class KitArgs(BaseModel):
     """Read by the kit's plugin alone."""
 
+    answer_marker: str | None = Field(
+        default=None,
+        description="What ends the question in rows of one text, where none of the usual markers does, such as `-- SQL`. Preflight and the evaluation "
+        "split there; training does not change.",
+    )
     fp8_frozen_weights: bool | None = Field(
         default=None,
         description="Multiply with the frozen 4-bit weights in 8 bits (e4m3): two copies of each, 13 GiB more for a 7B, on a GPU of compute capability 8.9 or later. "
