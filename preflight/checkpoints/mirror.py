@@ -5,6 +5,7 @@ for nothing. Standard library only: it runs beside training, in a process of its
 """
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -44,7 +45,14 @@ def read_settings(run: Path) -> MirrorSettings | None:
     except (OSError, *files.MALFORMED):
         return None
     texts, mappings = (settings.to, settings.mount), (settings.experiment, settings.depends)
-    return settings if all(isinstance(text, str) for text in texts) and all(isinstance(held, dict) for held in mappings) else None
+    return settings if all(map(_may_be_path, texts)) and all(isinstance(held, dict) for held in mappings) else None
+
+
+def _may_be_path(text: object) -> bool:
+    try:
+        return isinstance(text, str) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
 
 
 def unmirrored(outputs: Path, to: Path) -> list[str]:

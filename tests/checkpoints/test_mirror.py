@@ -357,6 +357,15 @@ def test_a_manifest_that_names_files_elsewhere_is_none(tmp_path, name):
     assert manifest.read(folder) is None
 
 
+@pytest.mark.parametrize(("key", "value"), [("mount", "a\0b"), ("to", "\ud800"), ("to", 7), ("experiment", [])])
+def test_settings_of_the_mirror_that_are_none(tmp_path, key, value):
+    mirror.write_settings(tmp_path, MirrorSettings(to="x", experiment=EXPERIMENT))
+    path = tmp_path / mirror.SETTINGS
+    assert mirror.read_settings(tmp_path).to == "x"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    assert mirror.read_settings(tmp_path) is None
+
+
 def test_a_best_checkpoint_that_is_nowhere_is_said(tmp_path):
     outputs = tmp_path / "outputs"
     for step in (50, 150, 200):
