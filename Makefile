@@ -21,7 +21,7 @@ check: ## linters and types alone
 	$(VENV)/bin/mypy
 	$(VENV)/bin/shellcheck scripts/*.sh .ci/run
 
-soak: setup ## every fault that a rented machine has, on real training runs: half an hour, and root for its mounts
+soak: setup ## every fault that a rented machine has, on real training runs: 40 minutes, and root for its mounts
 	$(VENV)/bin/python -m tests.acceptance.soak
 
 fuzz: setup ## mutated configs, checkpoints, archives and rows for FUZZ_SECONDS, an hour by default

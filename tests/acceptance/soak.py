@@ -1,4 +1,4 @@
-"""Provoke every fault that a rented machine has, on real training runs, and say what each cost: `make soak`, about 25 minutes.
+"""Provoke every fault that a rented machine has, on real training runs, and say what each cost: `make soak`, about 40 minutes.
 
 Writes a table as docs/reliability.md shows it; exits 1 if a run was not survived. Needs root, for real mounts.
 """
