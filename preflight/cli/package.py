@@ -119,9 +119,11 @@ def _strategies(config: Path) -> tuple[dict[str, PromptStrategy], list[Finding]]
     from preflight.data.prompt_strategies import find_strategy
 
     file, findings = read_yaml(config)
+    if file is None:
+        return {}, findings
     read_as: dict[str, PromptStrategy] = {}
-    for key, entry in dataset_entries(file.values) if file else ():
-        if strategy := find_strategy(entry, file.values if file else {}):
+    for key, entry in dataset_entries(file.values):
+        if strategy := find_strategy(entry, file.values):
             read_as.setdefault(key.partition(".")[0], strategy)
         else:
             message = "rows of this type are not judged here, only by Axolotl"

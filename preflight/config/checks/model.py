@@ -122,11 +122,8 @@ def check_fp8(config: Config, situation: Situation) -> Iterator[Finding]:
 def check_attention(config: Config, situation: Situation) -> Iterator[Finding]:
     """`config.attention-missing`: an attention whose package is not in the training environment, or that the GPU can't run."""
     chosen, key, capability = attention(config.values), attention_key(config.values), situation.compute_capability
-    flash, fix = (
-        chosen.startswith("flash_attention_"),
-        "attn_implementation: sdpa and sdpa_varlen: true need no package, and no build of many minutes",
-    )
-    package = ATTENTION_PACKAGES.get(chosen, "")
+    fix = "attn_implementation: sdpa and sdpa_varlen: true need no package, and no build of many minutes"
+    flash, package = chosen.startswith("flash_attention_"), ATTENTION_PACKAGES.get(chosen, "")
     if flash and capability and capability < (8, 0):
         message = f"{chosen} does not run on a GPU of compute capability {capability[0]}.{capability[1]} (8.0 and up do)"
         yield finding(config, "config.attention-missing", "error", key, message, "attn_implementation: sdpa")
