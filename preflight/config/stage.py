@@ -162,9 +162,10 @@ def _judge_model(config: Config, machine: Machine, diagnostics: Diagnostics) -> 
         if reading and reading.said == "there":
             diagnostics.attempt(None, fetch_small, name)
     shape = diagnostics.attempt(None, answering(base_model.find_shape, name), name)
-    read = answering(read_model, name) if not Path(name).is_dir() else read_model
-    files = diagnostics.attempt(ModelFiles(), read, name, str(config.values.get("tokenizer_config") or ""))
-    return shape, files
+    # it holds a tokenizer, which no other process can hand over: a disk that hangs is asked for less before
+    if diagnostics.attempt(None, answering(os.path.lexists, name), name) is None:
+        return shape, ModelFiles()
+    return shape, diagnostics.attempt(ModelFiles(), read_model, name, str(config.values.get("tokenizer_config") or ""))
 
 
 def _model(config: Config) -> str:

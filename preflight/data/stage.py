@@ -77,7 +77,7 @@ def prepare_data(source: DataSource, config: Config, settings: Settings, workspa
         looked = [place] if place else usual
         files = diagnostics.take((), answering(_find_data, *looked), config.values, workspace, settings.data, place)
         staged = _stage(files, diagnostics, progress)
-        read = [rows.folder for rows in staged]
+        read: list[Path | str] = [*(rows.folder for rows in staged), str(config.values.get("base_model") or "")]  # which holds the tokenizer
         lengths = diagnostics.take(DatasetLengths(), answering(audit_rows, *read, progress=progress), config.values, files, staged, progress)
         show = answering(show_example, *read, progress=progress)
         example = diagnostics.take(None, show, config.values, files, staged, source.show_example) if source.show_example else None

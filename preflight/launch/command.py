@@ -14,6 +14,7 @@ from preflight.config.values import attention
 from preflight.data.audit import DatasetLengths
 from preflight.files import CHECKOUT, quoted
 from preflight.findings import Finding
+from preflight.machine.answering import answering
 from preflight.machine.environment import Environment, near
 
 HERE = "this machine"
@@ -62,7 +63,15 @@ def _needs_hub(values: Mapping[str, Any]) -> bool:
     named = [values.get(key) for key in ("base_model", "base_model_config", "tokenizer_config", "processor_config", "lora_model_dir")]
     sent = any(values.get(key) for key in ("hub_model_id", "push_dataset_to_hub", "use_kernels"))
     fetched = attention(values).startswith(("flash_attention_", "kernels-community/"))
-    return sent or fetched or any(name and not Path(str(name)).is_dir() for name in named)
+    return sent or fetched or any(name and not _is_folder(Path(str(name))) for name in named)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one; so is what lies on a disk that does not answer, which is an error already."""
+    try:
+        return answering(Path.is_dir, path)(path)
+    except OSError:
+        return True
 
 
 def launch_commands(environment: Environment, path: Path, needs_gpu: bool, wanted: Scale | None) -> tuple[Command, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,19 @@ def test_preflight_says_that_drive_hangs_and_judges_the_rest(stopped, preflight,
     assert json.dumps(ran.json).count("has not answered for 2 s") >= 1
     assert [code for code in ran.codes if code.startswith(("drive.", "internal."))] == ["drive.no-answer"]
     assert ran.json["data"]["folders"], "the rows were judged"
+
+
+def test_a_base_model_on_a_drive_that_hangs_is_not_waited_for_twice(stopped, preflight):
+    ran = preflight("axolotl_configs/smoke.yaml", "--set", f"base_model={stopped.mount}/model", "--plan-only", "--json")
+    assert [code for code in ran.codes if code.startswith("drive.")] == ["drive.no-answer"]
+    assert "internal.crash" not in ran.codes
+
+
+def test_a_base_model_on_a_drive_is_read(drive, preflight):
+    shutil.copytree(CHECKOUT / "sample_data/smoke_base", drive.mount / "model")
+    settings = ("--set", f"base_model={drive.mount}/model", "--set", "lora_target_modules=[q_proy]", "--set", "lora_target_linear=null")
+    ran = preflight("axolotl_configs/smoke.yaml", *settings, "--plan-only", "--json")
+    assert [code for code in ran.codes if code.startswith(("internal.", "config.no-"))] == ["config.no-such-module"]
 
 
 def test_a_drive_that_dropped_out_is_one_fault_of_the_rows_and_one_of_the_results(drive, preflight, monkeypatch):
