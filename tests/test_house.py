@@ -15,14 +15,15 @@ MAY_IMPORT = {
     "findings": {"files"},
     "machine": LOWEST,
     "config": LOWEST | {"machine"},
-    "data": LOWEST | {"machine", "config"},
+    "postgres": LOWEST | {"machine"},
+    "data": LOWEST | {"machine", "config", "postgres"},
     "checkpoints": LOWEST | {"machine", "config"},
     "plan": LOWEST | {"machine", "config", "data", "checkpoints"},
     "launch": LOWEST | {"machine", "config", "data", "checkpoints"},
     "request": LOWEST | {"machine", "config", "data"},
     "result": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch"},
     "pipeline": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result"},
-    "training": LOWEST | {"machine", "config", "data", "checkpoints", "plan"},
+    "training": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "postgres"},
     "cli": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result", "pipeline", "training"},
 }
 # the names that notebooks, scripts and YAMLs call: each hands on to a room and does nothing itself
