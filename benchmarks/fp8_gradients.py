@@ -7,10 +7,13 @@ Prints cosine and relative size. Weights and activations are random: normal, and
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
-argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()  # before what needs a GPU
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--kept", action="store_true", help="with copies, in the place of unpacking for each product")
+args = parser.parse_args()  # before what needs a GPU
 
 import bitsandbytes as bnb  # noqa: E402
 import torch  # noqa: E402
@@ -20,6 +23,7 @@ from axolotl.kernels.swiglu import swiglu_backward, swiglu_forward  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from preflight.training.plugin.fp8 import use_fp8  # noqa: E402
+from preflight.training.plugin.unpack8 import Packed, unpack  # noqa: E402
 
 HIDDEN, INNER, KEY, TOKENS, RANK = 4_096, 14_336, 1_024, 2_048, 16
 SHAPES = {"q": (HIDDEN, HIDDEN), "k": (KEY, HIDDEN), "v": (KEY, HIDDEN), "o": (HIDDEN, HIDDEN)}
@@ -56,11 +60,31 @@ def gradients(made: dict[str, dict[str, object]], x: torch.Tensor, output: torch
     return found | {"input": x.grad.float(), "output": mixed.detach().float()}
 
 
+def check_kernel(made: dict[str, dict[str, object]]) -> None:
+    """Whether the kernel gives what its arithmetic gives in torch, and how long it takes."""
+    for name, one in made.items():
+        packed = Packed.of(one["weight"], one["quant"], lora.dequantize(one["weight"], one["quant"]))
+        values = unpack(one["weight"], one["quant"])
+        for found, expected in ((packed.rows(), values / packed.row_scales), (packed.columns(), values.t() / packed.column_scales)):
+            same = (found[0].float() == expected.to(torch.float8_e4m3fn).float()).float().mean().item()
+            off = ((found[0].float() - expected).abs() / expected.abs().clamp(min=2**-6)).max().item()
+            torch.cuda.synchronize()
+            before = time.perf_counter()
+            for _ in range(20):
+                packed.rows() if found[0].shape[0] == packed.state.shape[0] else packed.columns()
+            torch.cuda.synchronize()
+            print(
+                f"{name}: {same:.6%} as in torch, the worst off by {off:.3f} of itself, {(time.perf_counter() - before) / 20 * 1e6:.0f} us",
+                flush=True,
+            )
+
+
 def main() -> None:
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
     made = {name: projection(*shape) for name, shape in (SHAPES | MLP).items()}
     plain = lora.dequantize
+    check_kernel(made)
     for kind in ("normal", "outliers"):
         x = torch.randn(1, TOKENS, HIDDEN, device="cuda")
         if kind == "outliers":
@@ -68,7 +92,7 @@ def main() -> None:
         output = torch.randn(1, TOKENS, HIDDEN, device="cuda") * 1e-3
         lora.dequantize = plain
         true, bf16 = gradients(made, x, output, torch.float32), gradients(made, x, output, torch.bfloat16)
-        use_fp8(SimpleNamespace(training=True))
+        use_fp8(SimpleNamespace(training=True), keep=args.kept)
         fp8 = gradients(made, x, output, torch.bfloat16)
         print(f"\n| {kind} inputs | bf16 against float32 | FP8 against float32 | FP8 against bf16 | size, FP8 over bf16 |\n|---|---|---|---|---|")
         for name in true:

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import bitsandbytes
 import pytest
 import torch
 from axolotl.kernels import lora
@@ -9,6 +10,7 @@ from axolotl.kernels import lora
 from preflight.training.plugin import fp8
 from preflight.training.plugin.fp8 import Weight8, cast_rows_once, unfit, use_fp8
 from preflight.training.plugin.rows8 import LARGEST, cast_rows, multiply
+from preflight.training.plugin.unpack8 import unpack
 
 
 def back(cast, scales):
@@ -49,8 +51,15 @@ def weight():
 
 
 @pytest.fixture
+def packed():
+    """A weight in 4 bits as bitsandbytes keeps it, its absolute maxima in 8 bits too."""
+    weight = torch.randn(48, 128, generator=torch.Generator().manual_seed(3)) * 0.02
+    return bitsandbytes.functional.quantize_4bit(weight.bfloat16(), compress_statistics=True, quant_type="nf4")
+
+
+@pytest.fixture
 def held(weight):
-    return Weight8.of(lambda: weight)
+    return Weight8.kept(lambda: weight)
 
 
 def close(found, expected):
@@ -74,13 +83,35 @@ def test_whatever_else_is_asked_it_is_the_weight_itself(held, weight):
     assert torch.equal(torch.add(held, 1), weight + 1)
     into = torch.empty(10, 32)
     gradient = torch.randn(10, 48)
-    assert torch.equal(torch.matmul(gradient, Weight8.of(weight.float), out=into), gradient @ weight.float())
+    assert torch.equal(torch.matmul(gradient, Weight8.kept(weight.float), out=into), gradient @ weight.float())
     assert held.shape == (48, 32)
 
 
 def test_the_two_copies_are_scaled_along_what_is_not_summed_over(held):
-    (forward, by_output), (backward, by_input) = held.copies
+    (forward, by_output), (backward, by_input) = held.forward(), held.backward()
     assert (forward.shape, by_output.shape, backward.shape, by_input.shape) == ((48, 32), (48, 1), (32, 48), (32, 1))
+
+
+def test_the_four_bits_are_read_as_bitsandbytes_reads_them(packed):
+    weight, state = packed
+    assert torch.equal(unpack(weight, state).bfloat16(), bitsandbytes.functional.dequantize_4bit(weight, state))
+    plain, single = torch.randn(32, 64), None
+    single = bitsandbytes.functional.quantize_4bit(plain, compress_statistics=False, quant_type="fp4")
+    assert torch.equal(unpack(*single), bitsandbytes.functional.dequantize_4bit(*single))
+
+
+def test_from_four_bits_a_product_is_that_of_the_copies(packed):
+    weight, state = packed
+    plain = bitsandbytes.functional.dequantize_4bit(weight, state)
+    made, kept = Weight8.packed(lambda: plain, weight, state), Weight8.kept(lambda: plain)
+    for found, expected in ((made.forward(), kept.forward()), (made.backward(), kept.backward())):
+        assert torch.equal(found[1], expected[1])
+        off = (found[0].float() - expected[0].float()).abs()
+        assert (off <= expected[0].float().abs() / 7 + 2**-9).all()  # a value beside a boundary goes to the neighbour: bf16 rounded it
+        assert off.ne(0).float().mean() < 0.05
+    x, gradient = torch.randn(5, 128).bfloat16(), torch.randn(5, 48).bfloat16()
+    assert close(x @ made.t(), x @ plain.t())
+    assert close(gradient @ made, gradient @ plain)
 
 
 def test_what_several_weights_are_multiplied_with_is_cast_once():
@@ -102,12 +133,13 @@ def test_what_several_weights_are_multiplied_with_is_cast_once():
         ((48, 32), torch.bfloat16, True, False, None, "on no GPU"),
         ((48, 32), torch.bfloat16, False, True, (9, 0), "evaluated"),
         ((48, 32), torch.float16, True, True, (9, 0), "bf16"),
-        ((48, 24), torch.bfloat16, True, True, (9, 0), "(48, 24), is no multiple of 16"),
+        ((24, 48), torch.bfloat16, True, True, (9, 0), "(24, 48), is no multiple of 16"),
+        ((48, 24), torch.bfloat16, True, True, (9, 0), "of 24, are no multiple of its blocks of 16"),
     ],
 )
 def test_where_it_steps_aside(monkeypatch, shape, dtype, training, cuda, capability, says):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    reason = unfit(SimpleNamespace(is_cuda=cuda, device="cuda"), SimpleNamespace(shape=shape, dtype=dtype), training=training)
+    reason = unfit(SimpleNamespace(is_cuda=cuda, device="cuda"), SimpleNamespace(shape=shape, dtype=dtype, blocksize=16), training=training)
     assert says in reason
     assert bool(says) == bool(reason)
 
@@ -123,7 +155,7 @@ def test_the_kernels_get_the_8_bit_weight_once_and_the_log_says_a_reason_once(mo
     monkeypatch.setattr(lora, "dequantize", unpack)
     monkeypatch.setattr(fp8, "unfit", lambda weight, state, training: "" if state.fits else "too odd")
     model, packed = SimpleNamespace(training=True), torch.zeros(768, 1, dtype=torch.uint8)
-    use_fp8(model)
+    use_fp8(model, keep=True)
     state, odd = SimpleNamespace(fits=True), SimpleNamespace(fits=False)
     x = torch.randn(6, 32).bfloat16()
     assert close(x @ lora.dequantize(packed.t(), state), x @ plain.t())

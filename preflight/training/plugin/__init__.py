@@ -72,7 +72,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
             if isinstance(module, Linear4bit):
                 module.support_avx512bf16_for_cpu = False
         if cfg.fp8_frozen_weights:
-            use_fp8(model)
+            use_fp8(model, keep=cfg.fp8_frozen_weights == "kept")
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """The callbacks. And a loss that is no number is shown as it is: the trainer would put the mean of earlier ones in its place, and

@@ -1,5 +1,7 @@
 """The keys that the kit adds to Axolotl's."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 
@@ -11,8 +13,8 @@ class KitArgs(BaseModel):
         description="What ends the question in rows of one text, where none of the usual markers does, such as `-- SQL`. Preflight and the evaluation "
         "split there; training does not change.",
     )
-    fp8_frozen_weights: bool | None = Field(
+    fp8_frozen_weights: bool | Literal["kept"] | None = Field(
         default=None,
-        description="Multiply with the frozen 4-bit weights in 8 bits (e4m3): two copies of each, 13 GiB more for a 7B, on a GPU of compute capability 8.9 or later. "
+        description="Multiply with the frozen 4-bit weights in 8 bits (e4m3), on a GPU of compute capability 8.9 or later. `true` unpacks them for each product; `kept` keeps two copies of each, 13 GiB more for a 7B. "
         "The adapter, the loss and evaluations stay bf16. Needs the LoRA kernels.",
     )

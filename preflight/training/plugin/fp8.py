@@ -1,46 +1,52 @@
 """The products with the frozen weights in 8 bits, on a GPU that has them (e4m3, compute capability 8.9 and later): `fp8_frozen_weights`.
 
-Axolotl's LoRA kernels unpack a 4-bit weight to bf16 for each product, forward and backward. Here each gets two e4m3 copies, made once, and
-each activation and gradient is scaled by row and cast before its product. The adapter's own products, the loss and the evaluation stay bf16.
+Axolotl's LoRA kernels unpack a 4-bit weight to bf16 for each product, forward and backward. Here it is unpacked to e4m3 for each, or kept as
+two e4m3 copies made once, and each activation and gradient is scaled by row and cast before its product. The adapter's own products, the
+loss and the evaluation stay bf16.
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 from axolotl.kernels import lora
 from torch import Tensor
 
-from preflight.training.plugin.rows8 import cast_rows, multiply
+from preflight.training.plugin.rows8 import Rows8, cast_rows, multiply
+from preflight.training.plugin.unpack8 import Packed
 
 LOG = logging.getLogger(__name__)
 
 
-class Copies(NamedTuple):
-    """A weight of [out, in] in e4m3 with a scale for each row: as it is, for the forward product, and transposed, for the backward one.
+class Weight8:
+    """A frozen weight of [out, in] on the right side of a product; for whatever else is asked of it, it unpacks.
 
-    What is summed over has one scale, and torch wants the second operand column-major, so that each product has a copy of its own.
+    `forward` gives it in e4m3 with a scale for each row, `backward` its transpose: what is summed over has one scale, and torch wants the
+    second operand column-major.
     """
 
-    forward: tuple[Tensor, Tensor]
-    backward: tuple[Tensor, Tensor]
-
-
-class Weight8:
-    """A frozen weight on the right side of a product; for whatever else is asked of it, it unpacks."""
-
-    def __init__(self, unpack: Callable[[], Tensor], copies: Copies, *, transposed: bool) -> None:
-        self.unpack, self.copies, self.transposed = unpack, copies, transposed
+    def __init__(
+        self, unpack: Callable[[], Tensor], forward: Callable[[], Rows8], backward: Callable[[], Rows8], *, transposed: bool = False
+    ) -> None:
+        self.unpack, self.forward, self.backward, self.transposed = unpack, forward, backward, transposed
 
     @classmethod
-    def of(cls, unpack: Callable[[], Tensor]) -> "Weight8":
-        """The weight of [out, in] that `unpack` gives."""
+    def kept(cls, unpack: Callable[[], Tensor]) -> "Weight8":
+        """Two copies of the weight that `unpack` gives, made once."""
         weight = unpack()
-        return cls(unpack, Copies(cast_rows(weight), cast_rows(weight.t().contiguous())), transposed=False)
+        forward, backward = cast_rows(weight), cast_rows(weight.t().contiguous())
+        return cls(unpack, lambda: forward, lambda: backward)
+
+    @classmethod
+    def packed(cls, unpack: Callable[[], Tensor], weight: Tensor, state: Any) -> "Weight8":
+        """The weight in its 4 bits, from which each product's operand is made anew."""
+        held = Packed.of(weight, state, unpack())
+        return cls(unpack, held.rows, held.columns)
 
     def t(self) -> "Weight8":
-        return Weight8(self.unpack, self.copies, transposed=not self.transposed)
+        return Weight8(self.unpack, self.forward, self.backward, transposed=not self.transposed)
 
     def plain(self) -> Tensor:
         """The weight in bf16."""
@@ -51,8 +57,8 @@ class Weight8:
 
     def product(self, left: Tensor) -> Tensor:
         """`left` @ the weight, in the type of `left`."""
-        copy = self.copies.forward if self.transposed else self.copies.backward
-        found = multiply(cast_rows_once(left.reshape(-1, left.shape[-1])), copy, left.dtype)
+        right = self.forward() if self.transposed else self.backward()
+        found = multiply(cast_rows_once(left.reshape(-1, left.shape[-1])), right, left.dtype)
         return found.view(*left.shape[:-1], found.shape[-1])
 
     def __rmatmul__(self, left: Tensor) -> Tensor:
@@ -69,10 +75,10 @@ class Weight8:
 
 
 PRODUCTS = {torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__}
-_last: tuple[Tensor, int, tuple[Tensor, Tensor]] | None = None
+_last: tuple[Tensor, int, Rows8] | None = None
 
 
-def cast_rows_once(left: Tensor) -> tuple[Tensor, Tensor]:
+def cast_rows_once(left: Tensor) -> Rows8:
     """`cast_rows`, once for what is multiplied with several weights in turn: q, k and v, gate and up. The tensor is held until the next one
     comes, so that no other can lie at its place meanwhile."""
     global _last
@@ -82,8 +88,8 @@ def cast_rows_once(left: Tensor) -> tuple[Tensor, Tensor]:
     return _last[2]
 
 
-def use_fp8(model: Any) -> None:
-    """Have Axolotl's LoRA kernels multiply with 8-bit copies of this model's frozen 4-bit weights while it trains."""
+def use_fp8(model: Any, *, keep: bool = False) -> None:
+    """Have Axolotl's LoRA kernels multiply with this model's frozen 4-bit weights in 8 bits while it trains; `keep` keeps those."""
     unpack = lora.dequantize
     said = set[str]()
 
@@ -96,7 +102,8 @@ def use_fp8(model: Any) -> None:
         transposed = weight.shape[0] == 1  # a packed weight is [bytes, 1]; Axolotl asks for the transpose by its own
         if (kept := getattr(state, "kit_fp8", None)) is None:
             packed = weight.t() if transposed else weight
-            kept = state.kit_fp8 = Weight8.of(lambda: unpack(packed, state))
+            plain = partial(unpack, packed, state)
+            kept = state.kit_fp8 = Weight8.kept(plain) if keep else Weight8.packed(plain, packed, state)
         return kept.t() if transposed else kept
 
     lora.dequantize = dequantize
@@ -110,4 +117,6 @@ def unfit(weight: Tensor, state: Any, *, training: bool) -> str:
         return "it is on no GPU that multiplies in 8 bits"
     if getattr(state, "dtype", None) != torch.bfloat16:
         return "it is not unpacked to bf16"
+    if state.shape[-1] % state.blocksize:
+        return f"its rows, of {state.shape[-1]}, are no multiple of its blocks of {state.blocksize}"
     return f"its shape, {tuple(state.shape)}, is no multiple of 16" if any(size % 16 for size in state.shape) else ""

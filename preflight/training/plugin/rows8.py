@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 LARGEST = 448.0  # of e4m3
+Rows8 = tuple[Tensor, Tensor]  # e4m3 of [rows, columns], float32 scales of [rows, 1]
 SMALLEST = 2.0**-40  # what a row of zeros is divided by, times LARGEST
 
 if torch.cuda.is_available():
@@ -11,7 +12,7 @@ if torch.cuda.is_available():
     from triton import language as tl
 
 
-def cast_rows(values: Tensor) -> tuple[Tensor, Tensor]:
+def cast_rows(values: Tensor) -> Rows8:
     """(e4m3 of [rows, columns], float32 scales of [rows, 1]), whose product is about `values`: each row's largest value becomes LARGEST. A row
     with a value that is not finite has NaN for it."""
     if not values.is_cuda:
@@ -25,7 +26,7 @@ def cast_rows(values: Tensor) -> tuple[Tensor, Tensor]:
     return cast, scales
 
 
-def multiply(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], dtype: torch.dtype) -> Tensor:
+def multiply(left: Rows8, right: Rows8, dtype: torch.dtype) -> Tensor:
     """[m, k] times the transpose of [n, k], both as `cast_rows` gives them."""
     (rows, scales), (columns, own) = left, right
     if not rows.is_cuda:
