@@ -32,7 +32,7 @@ MLP = {"gate": (INNER, HIDDEN), "up": (INNER, HIDDEN), "down": (HIDDEN, INNER)}
 
 def projection(out: int, into: int) -> dict[str, object]:
     weight = torch.randn(out, into, device="cuda", dtype=torch.bfloat16) * 0.02
-    packed, state = bnb.functional.quantize_4bit(weight, compress_statistics=True, quant_type="nf4")
+    packed, state = bnb.functional.quantize_4bit(weight, compress_statistics=True, quant_type="nf4", quant_storage=torch.bfloat16)
     a = (torch.randn(RANK, into, device="cuda") / into**0.5).requires_grad_()
     b = (torch.randn(out, RANK, device="cuda") * 0.01).requires_grad_()
     return {"weight": packed, "quant": state, "A": a, "B": b}

@@ -52,9 +52,9 @@ def weight():
 
 @pytest.fixture
 def packed():
-    """A weight in 4 bits as bitsandbytes keeps it, its absolute maxima in 8 bits too."""
+    """A weight in 4 bits as Axolotl has bitsandbytes keep it: its absolute maxima in 8 bits too, its bytes in the guise of bf16."""
     weight = torch.randn(48, 128, generator=torch.Generator().manual_seed(3)) * 0.02
-    return bitsandbytes.functional.quantize_4bit(weight.bfloat16(), compress_statistics=True, quant_type="nf4")
+    return bitsandbytes.functional.quantize_4bit(weight.bfloat16(), compress_statistics=True, quant_type="nf4", quant_storage=torch.bfloat16)
 
 
 @pytest.fixture

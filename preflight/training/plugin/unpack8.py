@@ -17,7 +17,7 @@ if torch.cuda.is_available():
 class Packed:
     """A weight of [out, in] in 4 bits, and the scales of its rows and of its columns in e4m3."""
 
-    weight: Tensor  # uint8 of [out * in / 2, 1], the first of each pair in the higher bits
+    weight: Tensor  # uint8 of [out * in / 2], the first of each pair in the higher bits
     state: Any  # bitsandbytes' QuantState
     row_scales: Tensor  # float32 of [out, 1]
     column_scales: Tensor  # float32 of [in, 1]
@@ -26,7 +26,8 @@ class Packed:
     def of(cls, weight: Tensor, state: Any, plain: Tensor) -> "Packed":
         """From the weight, and what it is unpacked."""
         rows, columns = (plain.abs().amax(axis).float().clamp(min=SMALLEST).unsqueeze(1) / LARGEST for axis in (1, 0))
-        return cls(weight=weight, state=state, row_scales=rows, column_scales=columns)
+        bytes_ = weight.detach().reshape(-1).view(torch.uint8)  # Axolotl stores them as bf16
+        return cls(weight=bytes_, state=state, row_scales=rows, column_scales=columns)
 
     def rows(self) -> Rows8:
         """The weight in e4m3, by row."""
@@ -70,7 +71,7 @@ class Packed:
 
 def unpack(weight: Tensor, state: Any) -> Tensor:
     """What the kernel reads out of the 4 bits, in float32 of [out, in]: bitsandbytes' own arithmetic, without its rounding to bf16."""
-    bytes_ = weight.reshape(-1).int()
+    bytes_ = weight.reshape(-1).view(torch.uint8).int()
     values = state.code[torch.stack([bytes_ >> 4, bytes_ & 15], 1).reshape(-1)]
     largest = state.absmax
     if state.nested:
