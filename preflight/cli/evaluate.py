@@ -78,9 +78,11 @@ def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test
     questions = answers.read_questions(test, strategy, values, limit, tokenizer) if strategy and tokenizer and test.is_file() else []
     asked = None
     if questions:
+        from preflight.training.evaluation.generation import ask  # torch, which --help and --test-loss do without
+
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"asking base and adapter {len(questions)} questions of {test.name}", total=2 * len(questions))
-            asked = answers.ask(values, run.outputs, questions, lambda done, total: bar.update(task, completed=done, total=total))
+            asked = ask(values, run.outputs, questions, lambda done, total: bar.update(task, completed=done, total=total))
     state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
     return result.summarise(asked, state, run.outputs)
 

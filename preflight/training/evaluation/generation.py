@@ -1,0 +1,119 @@
+"""Ask a trained adapter, and its base with the adapter switched off, in batches as large as the memory takes."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import find_executable_batch_size
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.utils.logging import disable_progress_bar
+
+from preflight.data.prompt_strategies.completion import ENDS, without_end
+from preflight.training.evaluation.answers import Answers, Question
+
+LARGEST_BATCH = {"cuda": 128, "cpu": 16}
+SPARE = 0.7  # of the free memory is planned with: torch's own buffers and rounding take the rest
+LONGER = 1.5  # times the longest expected answer: another right one may be longer
+MARGIN = 8  # tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A model that is asked: greedy answers of at most `longest` tokens, each ended by any of the `stops`."""
+
+    model: Any
+    tokenizer: Any
+    stops: Sequence[int]
+    longest: int
+
+    def answer(self, questions: Sequence[Question]) -> list[str]:
+        """The answers to one batch, padded on the left."""
+        tokens = self.tokenizer.pad({"input_ids": [list(question.tokens) for question in questions]}, return_tensors="pt").to(self.model.device)
+        with torch.inference_mode():
+            output = self.model.generate(
+                **tokens, max_new_tokens=self.longest, do_sample=False, eos_token_id=list(self.stops), pad_token_id=self.tokenizer.pad_token_id
+            )
+        texts = self.tokenizer.batch_decode(output[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [without_end(text).strip() for text in texts]
+
+    def batch_size(self, questions: Sequence[Question]) -> int:
+        """How many questions the memory that is free takes at once, by the keys and values of their tokens and eager attention's scores."""
+        device = self.model.device.type
+        if device != "cuda":
+            return LARGEST_BATCH["cpu"]
+        shape, longest = self.model.config, max(len(question.tokens) for question in questions)
+        head = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+        kept = 2 * shape.num_hidden_layers * shape.num_key_value_heads * head * 2 * (longest + self.longest)
+        scores = shape.num_attention_heads * longest**2 * (4 + 2 + 2)  # in 32 bits for the softmax, and twice in 16
+        return max(1, min(LARGEST_BATCH["cuda"], int(SPARE * torch.cuda.mem_get_info()[0] / (2 * kept + scores))))  # the cache is copied as it grows
+
+
+def ask(
+    config: Mapping[str, Any], adapter: Path, questions: Sequence[Question], progress: Callable[[int, int], None], seconds: float | None = None
+) -> Answers:
+    """What base and adapter answer, both on the quantised weights that were trained on; in `seconds`, as many questions as fit, chosen by a seed.
+
+    An answer that is longer than any expected one by half is cut: it runs on, and whatever runs on is wrong.
+    """
+    disable_progress_bar()
+    asked = _load(config, adapter, questions)
+    order = list(range(len(questions)))
+    if seconds is not None:
+        random.Random(0).shuffle(order)  # noqa: S311
+    answered: dict[int, tuple[str, str]] = {}
+    wanted, begun = len(questions), time.monotonic()
+
+    def answer_all(size: int) -> None:
+        nonlocal wanted
+        while left := [i for i in order[:wanted] if i not in answered]:
+            if seconds is not None and not answered:
+                left = left[:size]  # whose time tells how many more there is time for
+            left.sort(key=lambda i: len(questions[i].tokens))
+            for start in range(0, len(left), size):
+                batch = left[start : start + size]
+                these = [questions[i] for i in batch]
+                with asked.model.disable_adapter():
+                    base = asked.answer(these)
+                answered.update(zip(batch, zip(base, asked.answer(these), strict=True), strict=True))
+                if seconds is not None and start == 0:
+                    each = (time.monotonic() - begun) / len(answered)
+                    wanted = min(wanted, max(len(answered), int(seconds / each)))
+                progress(2 * len(answered), 2 * wanted)
+
+    find_executable_batch_size(answer_all, starting_batch_size=min(wanted, asked.batch_size(questions)))()
+    kept = sorted(answered)
+    base, given = ([answered[i][which] for i in kept] for which in (0, 1))
+    return Answers(questions=[questions[i] for i in kept], base=base, adapter=given)
+
+
+def _load(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question]) -> Asked:
+    """The base with the adapter on it, on eager attention: sdpa gives NaN for rows that begin with padding."""
+    dtype = torch.bfloat16 if config.get("bf16") else torch.float16 if config.get("fp16") else torch.float32
+    quantisation = (
+        BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+        if config.get("load_in_4bit")
+        else None
+    )
+    tokenizer = AutoTokenizer.from_pretrained(adapter, padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    device = "cpu" if config.get("device") == "cpu" else "auto"
+    model = AutoModelForCausalLM.from_pretrained(
+        config["base_model"], dtype=dtype, quantization_config=quantisation, attn_implementation="eager", device_map=device
+    )
+    if quantisation and _fits_unpacked(model):
+        model = model.dequantize()  # the same rounded weights; unpacking them at each token takes most of the time
+    model = PeftModel.from_pretrained(model, adapter).eval()
+    ends = tokenizer.convert_tokens_to_ids([*ENDS, *(str(token) for token in config.get("eot_tokens") or ())])
+    stops = {tokenizer.eos_token_id, *ends} - {None, tokenizer.unk_token_id}
+    longest = max(len(ids) for ids in tokenizer([question.answer for question in questions])["input_ids"])
+    return Asked(model=model, tokenizer=tokenizer, stops=sorted(stops), longest=int(LONGER * longest) + MARGIN)
+
+
+def _fits_unpacked(model: Any) -> bool:
+    """Whether the weights in 16 bits leave half of the memory that is free now."""
+    return model.device.type == "cpu" or bool(2 * model.num_parameters() < torch.cuda.mem_get_info()[0] / 2)
