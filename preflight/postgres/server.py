@@ -68,6 +68,7 @@ class Server:
             connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
             connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
             connection.execute(f"GRANT CONNECT ON DATABASE {name} TO owner, reader")
+            connection.execute(f"GRANT CREATE ON DATABASE {name} TO owner")  # a prompt may have schemas beside public
         return name
 
 
