@@ -36,6 +36,7 @@ NUMBER: dict[str, Any] = {"type": "number", "minimum": 0}
 Text = Annotated[str, Takes(minLength=1, type="string")]
 Number = Annotated[int | float, Takes(**NUMBER)]
 Positive = Annotated[int | float, Takes(type="number", exclusiveMinimum=0)]
+Share = Annotated[int | float, Takes(type="number", minimum=0, maximum=1)]
 Count = Annotated[int, Takes(minimum=1, type="integer")]
 Range = Annotated[list[int | float], Takes(items=NUMBER, maxItems=2, minItems=2, type="array")]
 TierName = Annotated[str, Takes(type="string", enum=NAMES)]
@@ -116,6 +117,10 @@ class Rows(Part):
     """name of the file of test rows; empty for none"""
     disk_gb: Number
     """local disk that the plan expects"""
+    sql_fails_warning: Share
+    """share of answers that don't run on their prompt's tables, above which preflight warns"""
+    sql_fails_error: Share
+    """share above which preflight refuses the rows"""
 
 
 @dataclass(frozen=True, kw_only=True)

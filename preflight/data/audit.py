@@ -1,7 +1,7 @@
 """Judge the rows of a config, from one scan of each file: what is wrong with them, what repeats, and how long they are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from preflight.data.row_files import (
 from preflight.data.rows import check_asked, check_near_empty, check_rows, read_rows
 from preflight.data.scan import Chunk, FileScan, scan_file
 from preflight.data.sql import check_odd, check_sql
+from preflight.data.sql_runs import Asked
 from preflight.data.staging import DataFile, Staged
 from preflight.data.tokenizer import Tokenizer, find_tokenizer
 from preflight.files import Progress
 from preflight.findings import Finding
 
-MOST_ROWS = 50_000  # above this in all files together, lengths are those of a seeded sample; all else is over every row
+MOST_ROWS = 50_000  # above this in all files together, a seeded sample is tokenised, and run on PostgreSQL; all else is over every row
 SAMPLE = 10_000  # rows in that sample: the mean length is then known to about 1%
 FEWEST = 1_000  # rows of each file in it
 
@@ -44,6 +45,9 @@ class DatasetLengths:
     held_out: tuple[Lengths, ...] = ()
     tokenizer: str = ""  # where it comes from
     sql: Mapping[Path, float] = field(default_factory=dict)  # the share of each file's answers that PostgreSQL parses, where it was asked
+
+    asked: Mapping[Path, Sequence[Asked]] = field(default_factory=dict)  # answers to be run on the tables of their prompts
+    answers: Mapping[Path, int] = field(default_factory=dict)  # how many a file has that PostgreSQL parses, asked or not
 
     @property
     def train_tokens(self) -> int:
@@ -69,7 +73,7 @@ def audit_rows(
         unknown = check_known(file.strategy, values, tokenizer, file.key)
         findings += unknown
         counted = bool(tokenizer and file.key and not reason and not unknown)
-        share = min(1.0, max(SAMPLE / total, FEWEST / max(1, file.rows))) if total > MOST_ROWS else 1.0
+        share = share_measured(total, file.rows)
         chunk = Chunk(path=file.path, kind=file.kind, strategy=file.strategy, share=share, values=values, measured=counted)
         chunks[file] = chunk
         scans[file] = scan_file(chunk, tokenizer, base_model, progress)
@@ -86,10 +90,20 @@ def audit_rows(
             lengths.setdefault(file.key, []).append(found)
     findings = _once(findings) + check_overlap([(file.group, scan.digests) for file, scan in scans.items()])
     sql = {file.path: 1 - scan.not_sql / scan.parsed for file, scan in scans.items() if scan.parsed}
+    said = DatasetLengths(
+        sql=sql,
+        asked={file.path: scan.asked for file, scan in scans.items() if scan.asked},
+        answers={file.path: scan.parsed - scan.not_sql for file, scan in scans.items()},
+    )
     if reason or tokenizer is None or any(key not in lengths for key in entries):
-        return DatasetLengths(sql=sql), findings + ([_skipped(f"steps were not counted: {reason}")] if reason not in ("", MISSING, UNJUDGED) else [])
+        return said, findings + ([_skipped(f"steps were not counted: {reason}")] if reason not in ("", MISSING, UNJUDGED) else [])
     train, held_out = (tuple(joined(lengths[key]) for key in entries if key.startswith(f"{name}.")) for name in ("datasets", "test_datasets"))
-    return DatasetLengths(train=train, held_out=held_out, tokenizer=tokenizer.source, sql=sql), findings
+    return replace(said, train=train, held_out=held_out, tokenizer=tokenizer.source), findings
+
+
+def share_measured(total: int, rows: int) -> float:
+    """The share of a file's rows that is measured, where there are so many in all files together."""
+    return min(1.0, max(SAMPLE / total, FEWEST / max(1, rows))) if total > MOST_ROWS else 1.0
 
 
 def _once(findings: Sequence[Finding]) -> list[Finding]:

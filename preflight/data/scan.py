@@ -17,8 +17,10 @@ from preflight.data.prompt_strategies import BadRowError, Piece, PromptStrategy,
 from preflight.data.prompt_strategies.completion import bare
 from preflight.data.rows import SHOWN, Problems, read_rows, split
 from preflight.data.sql import Refuse, find_parser, is_odd, says_nothing
+from preflight.data.sql_runs import Asked
 from preflight.data.tokenizer import Tokenizer, find_tokenizer, settings_of
 from preflight.files import Progress
+from preflight.postgres.ddl_text import Found, find_statements
 
 CHUNK_BYTES = 2 << 20  # of a file that are scanned at once: a second of work with a tokenizer
 SHARED = 16 << 20  # from this size on, several processes share a file: starting them takes half a second
@@ -60,6 +62,8 @@ class FileScan:
     parsed: int = 0  # answers that went through the SQL parser
     not_sql: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)  # (line, why) of the first SHOWN that it refused
+    asked: list[Asked] = field(default_factory=list)  # of the rows that are measured, the answers that it took
+    ddl: dict[Found, Found] = field(default_factory=dict)  # each once: many rows ask of the same tables
 
     def extend(self, later: "FileScan") -> None:
         """Add what was found in the rows that follow."""
@@ -68,6 +72,7 @@ class FileScan:
         self.refused += later.refused[: SHOWN - len(self.refused)]
         for name in ("measured", "bos", "eos", "between", "near_empty", "odd", "unasked"):
             getattr(self, name).extend(getattr(later, name))
+        self.asked += [one._replace(ddl=self.ddl.setdefault(one.ddl, one.ddl)) for one in later.asked]
         for remark, (count, line) in later.remarks.items():
             self.remarks.setdefault(remark, [0, line])[0] += count
         for name in ("rows", "bad", "parsed", "not_sql"):
@@ -110,6 +115,9 @@ def scan_chunk(chunk: Chunk, tokenizer: Tokenizer | None, refuse: Refuse | None)
             if why := refuse(answer):
                 scan.not_sql += 1
                 scan.refused += [(row.line, why)] if len(scan.refused) < SHOWN else []
+            elif sampled:
+                found = find_statements(question)
+                scan.asked.append(Asked(row.line, scan.ddl.setdefault(found, found), answer))
         batch += [pieces] if pieces else []
         if len(batch) == BATCH:
             scan.measured += _measured(batch, chunk, tokenizer)

@@ -5,7 +5,7 @@ import errno
 import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from preflight.data import archives, download, sources, staging
 from preflight.data.audit import DatasetLengths, audit_rows, show_example
 from preflight.data.paths import path_changes
 from preflight.data.preview import Preview
+from preflight.data.sql_runs import Limits, SqlAnswers, run_answers
 from preflight.data.staging import DataFile, Staged
 from preflight.files import Progress, exclusive_lock
 from preflight.findings import MOUNT_AGAIN, Diagnostics, Finding, Level, to_plain
@@ -50,6 +51,7 @@ class Data:
     config: Config
     staged: tuple[Staged, ...] = ()
     lengths: DatasetLengths = field(default_factory=DatasetLengths)
+    answers: SqlAnswers | None = None  # what they do on the tables of their prompts; None where there is none to be asked
     example: Preview | None = None
     local: bool = False  # whether all rows are files of this machine
 
@@ -66,7 +68,7 @@ class Data:
                 file["lengths"] = {name: lengths.quantile(share) for name, share in QUANTILES.items()} if lengths else None
                 file["sampled"] = len(lengths.measured) if lengths and lengths.sampled else None
                 file["histogram"] = to_plain(lengths.histogram) if lengths else None
-        return {"folders": folders, "tokenizer": self.lengths.tokenizer or None}
+        return {"folders": folders, "tokenizer": self.lengths.tokenizer or None, "answers": self.answers.as_json() if self.answers else None}
 
 
 def prepare_data(source: DataSource, config: Config, settings: Settings, workspace: Workspace, diagnostics: Diagnostics, progress: Progress) -> Data:
@@ -79,11 +81,13 @@ def prepare_data(source: DataSource, config: Config, settings: Settings, workspa
         staged = _stage(files, diagnostics, progress)
         read: list[Path | str] = [*(rows.folder for rows in staged), str(config.values.get("base_model") or "")]  # which holds the tokenizer
         lengths = diagnostics.take(DatasetLengths(), answering(audit_rows, *read, progress=progress), config.values, files, staged, progress)
+        limits = Limits(settings.data.sql_fails_warning, settings.data.sql_fails_error)
+        answers = diagnostics.take(None, run_answers, lengths.asked, lengths.answers, limits, progress)
         show = answering(show_example, *read, progress=progress)
         example = diagnostics.take(None, show, config.values, files, staged, source.show_example) if source.show_example else None
     changed, _ = with_changes(config, path_changes(files, staged, workspace.run(config.name)))
     local = len(list(dataset_entries(config.values))) == len({file.entry for file in files if file.key})
-    return Data(config=changed, staged=tuple(staged), lengths=lengths, example=example, local=local)
+    return Data(config=changed, staged=tuple(staged), lengths=replace(lengths, asked={}), answers=answers, example=example, local=local)
 
 
 def _usual_places(config: Config, settings: Settings, workspace: Workspace) -> list[Path]:

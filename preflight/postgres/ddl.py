@@ -15,7 +15,6 @@ from preflight.postgres.ddl_trees import Gathered, UnreadError, gather
 if TYPE_CHECKING:
     from psycopg import Connection
 
-LONGEST = 1 << 20  # characters of a prompt that are read
 MOST = 1000  # tables and types of a prompt
 # what role owner made, parts of it last: a table goes with its indexes and its own type
 MADE = """
@@ -64,9 +63,11 @@ class Schema:
 
 def read_schema(prompt: str) -> Schema:
     """The tables of a prompt, or why they can't be read."""
-    if len(prompt) > LONGEST:
-        return Schema(unread=f"the prompt is longer than {LONGEST:,} characters")
-    found = find_statements(prompt)
+    return schema_of(find_statements(prompt))
+
+
+def schema_of(found: Found) -> Schema:
+    """The tables of the statements that were found in a prompt, or why they can't be read."""
     if found.unread:
         return Schema(unread=found.unread)
     if len(found.statements) > MOST:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+LONGEST = 1 << 20  # characters of a prompt that are read
 NAME_PART = r'(?:"(?:[^"]|"")+"|`[^`\n]+`|\[[^\]\n]+\]|[\w$#]+)'
 NAME = rf"{NAME_PART}(?:\s*\.\s*{NAME_PART})*"
 GAP = r"(?:\s|--[^\n]*+\n|/\*.*?\*/)*+"
@@ -43,6 +44,8 @@ class Found:
 
 def find_statements(prompt: str) -> Found:
     """The CREATE TABLE, CREATE TYPE, CREATE DOMAIN and ALTER TABLE of a prompt. `unread` names what else it creates."""
+    if len(prompt) > LONGEST:
+        return Found(unread=f"the prompt is longer than {LONGEST:,} characters")
     if other := OTHER.search(prompt):
         return Found(unread=f"the prompt holds CREATE {' '.join(other['what'].upper().split())}")
     found: list[tuple[int, str]] = []

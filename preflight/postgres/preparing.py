@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from preflight.postgres.causes import RUNS, Verdict, explain, not_checked
-from preflight.postgres.ddl import Schema, read_schema
+from preflight.postgres.ddl import Schema, schema_of
+from preflight.postgres.ddl_text import Found
 from preflight.postgres.server import Server
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Question(NamedTuple):
     """An answer, and what its prompt says of its tables."""
 
     number: int  # of the caller's, to know it by
-    ddl: str
+    ddl: Found
     answer: str
 
 
@@ -55,7 +56,7 @@ Done = queue.SimpleQueue[list[tuple[int, Verdict]] | None]
 
 def judge_answers(server: Server, questions: Iterable[Question]) -> Iterator[tuple[int, Verdict]]:
     """The number of each question and what its answer does, as they are done."""
-    left: queue.SimpleQueue[tuple[str, list[Question]]] = queue.SimpleQueue()
+    left: queue.SimpleQueue[tuple[Found, list[Question]]] = queue.SimpleQueue()
     for group in _grouped(questions):
         left.put(group)
     done: Done = queue.SimpleQueue()
@@ -74,8 +75,8 @@ def judge_answers(server: Server, questions: Iterable[Question]) -> Iterator[tup
         worker.result()
 
 
-def _grouped(questions: Iterable[Question]) -> Iterator[tuple[str, list[Question]]]:
-    groups: dict[str, list[Question]] = {}
+def _grouped(questions: Iterable[Question]) -> Iterator[tuple[Found, list[Question]]]:
+    groups: dict[Found, list[Question]] = {}
     for question in questions:
         groups.setdefault(question.ddl, []).append(question)
     for ddl, members in groups.items():
@@ -83,7 +84,7 @@ def _grouped(questions: Iterable[Question]) -> Iterator[tuple[str, list[Question
             yield ddl, members[start : start + CHUNK]
 
 
-def _work(server: Server, left: "queue.SimpleQueue[tuple[str, list[Question]]]", done: Done, stop: threading.Event) -> None:
+def _work(server: Server, left: "queue.SimpleQueue[tuple[Found, list[Question]]]", done: Done, stop: threading.Event) -> None:
     """Take groups until there are none; None says that this worker is done."""
     try:
         desk = Desk(server)
@@ -92,7 +93,7 @@ def _work(server: Server, left: "queue.SimpleQueue[tuple[str, list[Question]]]",
                 ddl, members = left.get_nowait()
             except queue.Empty:
                 break
-            done.put(desk.judge(read_schema(ddl), members))
+            done.put(desk.judge(schema_of(ddl), members))
         desk.close()
     finally:
         done.put(None)

@@ -116,7 +116,9 @@ def quiet(what, done, total):
 def looked_through(values, folder):
     """The files that a config names, as they are read, and all that is found."""
     workspace = find_workspace(folder / "workspace", environ={})
-    places = Rows(source="drive", drive_folder="/content/drive/rows", folder="/content/data", test_file="", disk_gb=1)
+    places = Rows(
+        source="drive", drive_folder="/content/drive/rows", folder="/content/data", test_file="", disk_gb=1, sql_fails_warning=0, sql_fails_error=0.1
+    )
     files, findings = find_data(values, workspace, places, None)
     staged, findings = [], list(findings)
     for file in files:
@@ -222,7 +224,9 @@ def test_data_files_beside_a_path_that_is_no_folder(tmp_path, monkeypatch, case)
 
 
 def places():
-    return Rows(source="drive", drive_folder="/content/drive/rows", folder="/content/data", test_file="", disk_gb=1)
+    return Rows(
+        source="drive", drive_folder="/content/drive/rows", folder="/content/data", test_file="", disk_gb=1, sql_fails_warning=0, sql_fails_error=0.1
+    )
 
 
 def test_what_can_not_be_read_here_is_not_judged(tmp_path, monkeypatch):

@@ -163,7 +163,15 @@ VALUES = {
 
 def found(tmp_path, source=None):
     workspace = find_workspace(tmp_path / "ws", environ={})
-    places = Rows(source="drive", drive_folder="/content/drive/MyDrive/rows", folder="/content/data", test_file="test.jsonl", disk_gb=1)
+    places = Rows(
+        source="drive",
+        drive_folder="/content/drive/MyDrive/rows",
+        folder="/content/data",
+        test_file="test.jsonl",
+        disk_gb=1,
+        sql_fails_warning=0,
+        sql_fails_error=0.1,
+    )
     files, _ = find_data(VALUES, workspace, places, source)
     return {file.key: (str(file.source.relative_to(tmp_path)), str(file.staged.relative_to(tmp_path))) for file in files}
 
