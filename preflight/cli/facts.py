@@ -6,7 +6,6 @@ from preflight.checkpoints.stage import RunState
 from preflight.config.settings import Settings
 from preflight.config.validators import Verdict
 from preflight.data.lengths import Lengths
-from preflight.data.sql_runs import SqlAnswers
 from preflight.data.stage import QUANTILES, Data
 from preflight.machine.stage import Machine
 from preflight.plan.stage import Plan
@@ -91,23 +90,8 @@ def _data(data: Data) -> Facts:
             yield "rows by tokens", f"{one.path.name}: {counted}" if counted else ""
         parsed = [f"{file.name} {data.lengths.sql[path]:.1%}" for file in staged.files if (path := staged.folder / file.name) in data.lengths.sql]
         yield "SQL answers", f"{', '.join(parsed)} are PostgreSQL, by its own grammar" if parsed else ""
-    yield "SQL answers", _answers(data.answers, whole=all(share == 1 for share in data.lengths.sql.values())) if data.answers else ""
+    yield "SQL answers", data.answers.text if data.answers else ""
     yield "tokenizer", data.lengths.tokenizer
-
-
-def _answers(answers: SqlAnswers, *, whole: bool) -> str:
-    """What the answers do, in shares of those that were asked: the ones that PostgreSQL parses, which may be the whole."""
-    if answers.note:
-        return f"not run on their own schema: {answers.note}"
-    runs, fails, unchecked = (count / answers.asked for count in (answers.runs, sum(answers.fails.values()), sum(answers.unchecked.values())))
-    sample = "" if whole else ", of those that parse"
-    sample += f", of a sample of {answers.asked:,}" if answers.asked < answers.rows else ""
-    return f"{percent(runs)} run on their own schema, {percent(fails)} do not, {percent(unchecked)} not checked{sample}"
-
-
-def percent(share: float) -> str:
-    """A share that is neither 0% nor 100% unless it is."""
-    return f"{min(max(share, 0.001), 0.999):.1%}" if 0 < share < 1 else f"{share:.0%}"
 
 
 def _named(lengths: Lengths) -> str:

@@ -5,19 +5,22 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from preflight.cli.console import EXIT_ERROR, guarded, progress_line, show, show_findings
 from preflight.data.archives import TooLargeError, pack
-from preflight.data.audit import check_file, check_overlap
+from preflight.data.audit import check_file, check_overlap, share_measured
 from preflight.data.duplicates import RowDigests
 from preflight.data.formats import SUFFIXES, is_seekable
 from preflight.data.prompt_strategies.base import PromptStrategy
 from preflight.data.rows import guess_from
-from preflight.data.scan import Chunk, scan_file
+from preflight.data.scan import Chunk, FileScan, scan_file
 from preflight.data.schema_split import check_split, split_by_schema, write_split
+from preflight.data.sql_runs import Limits, SqlAnswers, run_answers
 from preflight.data.staging import SHOWN
+from preflight.files import read_content
 from preflight.findings import Finding
 
 NAMES = ("train_postgres.jsonl", "val_postgres.jsonl", "test_postgres.jsonl")
@@ -64,9 +67,10 @@ def _pack_all(folder: Path, out: Path, limit_mb: int, seed: int | None, config: 
     try:
         if len(files) < 2 or not all(is_seekable(path, "json") for path in files):
             return _refuse(f"--split-by-schema needs {NAMES[0]} and {NAMES[1]} of JSON lines in {folder}, and {NAMES[2]} where there is one")
-        findings, _, digests = _look(files, read_as)
-        split = split_by_schema([one for _, one in digests], seed)
-        findings = [one for one in findings if one.level == "error" and one.code != "data.leakage"] + check_split(split, [one for _, one in digests])
+        seen = _look(files, read_as)
+        digests = [one for _, one in seen.digests]
+        split = split_by_schema(digests, seed)
+        findings = [one for one in seen.findings if one.level == "error" and one.code != "data.leakage"] + check_split(split, digests)
         if findings:
             show_findings(findings, sys.stderr)
             return _refuse("nothing split; fix the errors above first")
@@ -89,8 +93,9 @@ def _pack(folder: Path, out: Path, limit_mb: int, read_as: Mapping[str, PromptSt
         ways = "Name the folder of your rows: scripts/package_data.sh DIR; or give the files these names"
         return _refuse(f"{folder} holds no {' and no '.join(missing)}, but {there}. {ways}")
     try:
-        findings, counts, digests = _look(files, read_as)
-        findings += check_overlap(digests)
+        seen = _look(files, read_as)
+        answers = seen.run()
+        findings = seen.findings + check_overlap(seen.digests)
         show_findings(findings, sys.stderr)
         if any(finding.level == "error" for finding in findings):
             return _refuse("nothing packed; fix the errors above first")
@@ -101,7 +106,9 @@ def _pack(folder: Path, out: Path, limit_mb: int, read_as: Mapping[str, PromptSt
     except OSError as error:
         return _refuse(f"{error.filename or out}: {error.strerror}")
     for file in files:
-        show(f"{file.name:<24}{counts[file]:>12,} rows{file.stat().st_size / 1e6:>12,.1f} MB")
+        show(f"{file.name:<24}{seen.scans[file].rows:>12,} rows{file.stat().st_size / 1e6:>12,.1f} MB")
+    if answers:
+        show(f"\nSQL answers: {answers.text}")
     show(f"\n{out}  {out.stat().st_size / 1e6:,.1f} MB, sha256 {digest}\n")
     show(_ways(out, digest))
     return 0
@@ -133,12 +140,39 @@ def _strategies(config: Path) -> tuple[dict[str, PromptStrategy], list[Finding]]
     return read_as, findings
 
 
-def _look(files: list[Path], read_as: Mapping[str, PromptStrategy]) -> tuple[list[Finding], dict[Path, int], list[tuple[str, RowDigests]]]:
-    """What preflight would find in the rows of each file without a tokenizer, how many there are, and what they mean; read as a config
-    does, where there is one, else as the first row looks. Raises OSError."""
-    findings: list[Finding] = []
-    counts: dict[Path, int] = {}
-    digests: list[tuple[str, RowDigests]] = []
+@dataclass(kw_only=True)
+class _Seen:
+    """What preflight would find in the rows of each file without a tokenizer."""
+
+    findings: list[Finding] = field(default_factory=list)
+    scans: dict[Path, FileScan] = field(default_factory=dict)
+    digests: list[tuple[str, RowDigests]] = field(default_factory=list)
+
+    def run(self) -> SqlAnswers | None:
+        """Add what the answers do on the tables of their prompts."""
+        asked = {path: scan.asked for path, scan in self.scans.items()}
+        answers, found = run_answers(
+            asked, {path: (scan.parsed - scan.not_sql, scan.not_sql) for path, scan in self.scans.items()}, _limits(), progress_line
+        )
+        self.findings += found
+        return answers
+
+
+def _limits() -> Limits:
+    """What colab_setup.yaml allows, where it can be read."""
+    try:
+        from preflight.config.settings import read_settings  # needs packages beside Python
+
+        settings, _ = read_settings()
+    except ModuleNotFoundError:
+        return Limits()
+    return Limits(settings.data.sql_fails_warning, settings.data.sql_fails_error) if settings else Limits()
+
+
+def _look(files: list[Path], read_as: Mapping[str, PromptStrategy]) -> _Seen:
+    """What is in each file, read as a config does, where there is one, else as its first row looks. Raises OSError."""
+    seen = _Seen()
+    lines = {path: read_content(path).lines if is_seekable(path, "json") else 0 for path in files}
     strategy = None
     for path in files:
         group = GROUPS[NAMES.index(path.name)]
@@ -146,12 +180,12 @@ def _look(files: list[Path], read_as: Mapping[str, PromptStrategy]) -> tuple[lis
         if strategy is None:
             message = "its first row has no column text, messages, or instruction and output"
             fix = "write rows of one of these shapes, or give the config that reads them: --config YAML"
-            return [Finding(code="data.bad-row", level="error", where=f"{path}:1", message=message, fix=fix)], {}, []
-        scan = scan_file(Chunk(path=path, strategy=strategy), None, "", progress_line)
-        findings += check_file(path, scan, None)
-        counts[path] = scan.rows
-        digests.append((group, scan.digests))
-    return findings, counts, digests
+            return _Seen(findings=[Finding(code="data.bad-row", level="error", where=f"{path}:1", message=message, fix=fix)])
+        share = share_measured(sum(lines.values()), lines[path])
+        scan = seen.scans[path] = scan_file(Chunk(path=path, strategy=strategy, share=share), None, "", progress_line)
+        seen.findings += check_file(path, scan, None)
+        seen.digests.append((group, scan.digests))
+    return seen
 
 
 def _ways(out: Path, digest: str) -> str:

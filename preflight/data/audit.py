@@ -47,7 +47,7 @@ class DatasetLengths:
     sql: Mapping[Path, float] = field(default_factory=dict)  # the share of each file's answers that PostgreSQL parses, where it was asked
 
     asked: Mapping[Path, Sequence[Asked]] = field(default_factory=dict)  # answers to be run on the tables of their prompts
-    answers: Mapping[Path, int] = field(default_factory=dict)  # how many a file has that PostgreSQL parses, asked or not
+    answers: Mapping[Path, tuple[int, int]] = field(default_factory=dict)  # of each file, how many PostgreSQL parses, asked or not, and how many not
 
     @property
     def train_tokens(self) -> int:
@@ -93,7 +93,7 @@ def audit_rows(
     said = DatasetLengths(
         sql=sql,
         asked={file.path: scan.asked for file, scan in scans.items() if scan.asked},
-        answers={file.path: scan.parsed - scan.not_sql for file, scan in scans.items()},
+        answers={file.path: (scan.parsed - scan.not_sql, scan.not_sql) for file, scan in scans.items()},
     )
     if reason or tokenizer is None or any(key not in lengths for key in entries):
         return said, findings + ([_skipped(f"steps were not counted: {reason}")] if reason not in ("", MISSING, UNJUDGED) else [])

@@ -51,6 +51,7 @@ class SqlAnswers:
 
     asked: int = 0
     rows: int = 0  # answers that there are: more than were asked where that is a sample
+    unparsed: int = 0  # which PostgreSQL does not parse
     fails: Mapping[str, int] = field(default_factory=dict)  # by cause
     unchecked: Mapping[str, int] = field(default_factory=dict)  # by reason
     note: str = ""  # why none was judged
@@ -60,9 +61,30 @@ class SqlAnswers:
         """Answers that run."""
         return self.asked - sum(self.fails.values()) - sum(self.unchecked.values())
 
+    @property
+    def text(self) -> str:
+        """The line of the report, in shares of those that were asked: the ones that PostgreSQL parses."""
+        if self.note:
+            return f"not run on their own schema: {self.note}"
+        runs, fails, unchecked = (_percent(count / self.asked) for count in (self.runs, sum(self.fails.values()), sum(self.unchecked.values())))
+        sample = f", of a sample of {self.asked:,}" if self.asked < self.rows else ""
+        return f"{runs} run on their own schema, {fails} do not, {unchecked} not checked{sample}{self.others}"
+
+    @property
+    def others(self) -> str:
+        """That some answers do not parse, and were not asked about."""
+        return f"; {self.unparsed:,} more don't parse" if self.unparsed else ""
+
     def as_json(self) -> dict[str, object]:
         """The key `answers` of the rows in `--json`."""
-        counts = {"asked": self.asked, "rows": self.rows, "runs": self.runs, "fails": dict(self.fails), "not_checked": dict(self.unchecked)}
+        counts = {
+            "asked": self.asked,
+            "rows": self.rows,
+            "unparsed": self.unparsed,
+            "runs": self.runs,
+            "fails": dict(self.fails),
+            "not_checked": dict(self.unchecked),
+        }
         return {**counts, "note": self.note}
 
 
@@ -70,15 +92,16 @@ Grouped = dict[str, list[tuple[Place, Verdict]]]
 
 
 def run_answers(
-    asked: Mapping[Path, Sequence[Asked]], counts: Mapping[Path, int], limits: Limits, progress: Progress
+    asked: Mapping[Path, Sequence[Asked]], counts: Mapping[Path, tuple[int, int]], limits: Limits, progress: Progress
 ) -> tuple[SqlAnswers | None, list[Finding]]:
-    """What the answers of each file do, and what is to be said of it. `counts` are the answers that each file has."""
-    places = [(Place(path=path, line=one.line), one) for path, rows in asked.items() for one in rows]
-    total, rows = len(places), sum(counts.values())
-    if not places:
+    """What the answers of each file do, and what is to be said of it. `counts` are, of each file, the answers that
+    PostgreSQL parses, asked or not, and the others."""
+    if not any(asked.values()):
         return None, []
+    places = [(Place(path=path, line=one.line), one) for path, rows in asked.items() for one in rows]
+    total, rows, unparsed = len(places), *(sum(column) for column in zip(*counts.values(), strict=True))
     if reason := why_unavailable():
-        return SqlAnswers(rows=rows, note=reason), [_not_here(reason)]
+        return SqlAnswers(rows=rows, unparsed=unparsed, note=reason), [_not_here(reason)]
     fails: Grouped = {}
     unchecked: Grouped = {}
     try:
@@ -91,12 +114,12 @@ def run_answers(
                     groups.setdefault(verdict.cause, []).append((places[number][0], verdict))
                 progress(UNDER_WAY, done, total)
     except NoPostgresError as error:
-        return SqlAnswers(rows=rows, note=str(error)), [_not_here(str(error))]
+        return SqlAnswers(rows=rows, unparsed=unparsed, note=str(error)), [_not_here(str(error))]
     order = {path: number for number, path in enumerate(asked)}
     for groups in (fails, unchecked):
         for found in groups.values():
             found.sort(key=lambda one: (order[one[0].path], one[0].line))
-    made = SqlAnswers(asked=total, rows=rows, fails=_counted(fails), unchecked=_counted(unchecked))
+    made = SqlAnswers(asked=total, rows=rows, unparsed=unparsed, fails=_counted(fails), unchecked=_counted(unchecked))
     return made, check_fails(fails, total, limits) + check_unchecked(unchecked, total)
 
 
@@ -136,6 +159,11 @@ def _largest(groups: Mapping[str, Sequence[tuple[Place, Verdict]]]) -> list[tupl
 
 def _counted(groups: Grouped) -> dict[str, int]:
     return {name: len(found) for name, found in _largest(groups)}
+
+
+def _percent(share: float) -> str:
+    """A share that is neither 0% nor 100% unless it is."""
+    return f"{min(max(share, 0.001), 0.999):.1%}" if 0 < share < 1 else f"{share:.0%}"
 
 
 def _share(count: int, total: int) -> str:
