@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST = 1 << 20  # characters of a prompt that are read
+DEEPEST, WIDEST = 100, 5_000  # brackets in brackets, and characters between two commas or brackets, that a statement may have
 NAME_PART = r'(?:"(?:[^"]|"")+"|`[^`\n]+`|\[[^\]\n]+\]|[\w$#]+)'
 NAME = rf"{NAME_PART}(?:\s*\.\s*{NAME_PART})*"
 GAP = r"(?:\s|--[^\n]*+\n|/\*.*?\*/)*+"
@@ -117,6 +118,17 @@ def marks(text: str, start: int = 0) -> Iterator[tuple[int, str]]:
                 place = close + len(tag[0])
         else:
             yield move.start(), sign
+
+
+def is_deep(text: str) -> bool:
+    """Whether a statement may nest so deeply that building its tree takes Python down: 1 + 1 + ... of 20,000 terms does (pglast 8.8)."""
+    depth, last = 0, 0
+    for place, sign in marks(text):
+        depth += (sign in "([") - (sign in ")]")
+        if depth > DEEPEST or place - last > WIDEST:
+            return True
+        last = place
+    return len(text) - last > WIDEST
 
 
 def closing(text: str, start: int) -> int | None:

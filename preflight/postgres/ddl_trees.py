@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from preflight.postgres.ddl_text import is_deep
 from preflight.postgres.ddl_types import TYPES
 
 IGNORED_CHANGES = {  # of ALTER TABLE: what no answer needs
@@ -20,6 +21,7 @@ IGNORED_CHANGES = {  # of ALTER TABLE: what no answer needs
     "AT_SetStorage",
     "AT_ValidateConstraint",
 }
+LARGEST = 10_485_760  # characters of a varchar
 KEPT = {"CONSTR_NOTNULL", "CONSTR_NULL", "CONSTR_PRIMARY", "CONSTR_UNIQUE"}
 
 
@@ -55,6 +57,8 @@ def gather(text: str, gathered: Gathered) -> None:
     from pglast import ast, parse_sql
     from pglast.parser import ParseError
 
+    if is_deep(text):
+        raise UnreadError("DDL that is nested too deeply")
     try:
         parsed = parse_sql(text)
     except ParseError as error:
@@ -184,7 +188,10 @@ def _clean_type(kind: Any, gathered: Gathered) -> None:
     if kind.setof or kind.pct_type:
         raise UnreadError("a column of the type of another column")
     names = _strings(kind.names)
-    plain = all(isinstance(modifier, ast.A_Const) and isinstance(modifier.val, ast.Integer) for modifier in kind.typmods or ())
+    plain = all(
+        isinstance(modifier, ast.A_Const) and isinstance(modifier.val, ast.Integer) and (modifier.val.ival or 0) <= LARGEST
+        for modifier in kind.typmods or ()
+    )
     if not plain:
         kind.typmods = None
     if len(names) == 1 and names[0] not in gathered.types and names[0] in TYPES:
