@@ -18,7 +18,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_finished, latest_complete
-from preflight.cli.console import EXIT_ERROR, guarded, show
+from preflight.cli.against import judge_file
+from preflight.cli.console import EXIT_ERROR, guarded, progress_bar, show
+from preflight.cli.executed import show_figures
 from preflight.config.layers import Config, lookup
 from preflight.config.settings import read_settings
 from preflight.config.yaml_file import read_yaml
@@ -28,7 +30,7 @@ from preflight.launch.command import accelerate_command, launch_variables
 from preflight.machine.environment import inspect_environment, near
 from preflight.machine.run_folder import RunFolder
 from preflight.machine.workspace import find_workspace
-from preflight.training.evaluation import answers, losses, result
+from preflight.training.evaluation import answers, execution, losses, result
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,8 +42,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML that was given to preflight")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
     parser.add_argument("--questions", type=int, default=50, metavar="N", help="how many test rows to ask (default 50)")
+    parser.add_argument("--against", type=Path, metavar="FILE", help='judge the answers of FILE instead, lines of {"line": n, "answer": "..."}')
     parser.add_argument("--test-loss", action="store_true", help="the loss on validation and test rows instead, by Axolotl's own evaluation")
     args = parser.parse_args(argv)
+    if args.against:
+        return guarded("evaluation", partial(judge_file, args.against, args.config, args.workspace))
     logging.disable(logging.WARNING)  # torch and torchao warn about extensions that no part of this needs
     return guarded("evaluation", partial(_evaluate, args), interrupted="Interrupted. The run itself is untouched.")
 
@@ -76,15 +81,19 @@ def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test
     strategy = find_strategy(lookup(values, "datasets.0") or {}, dict(values) | {"rl": None})
     tokenizer = answers.trained_tokenizer(values, run.outputs)
     questions = answers.read_questions(test, strategy, values, limit, tokenizer) if strategy and tokenizer and test.is_file() else []
-    asked = None
+    asked, executed, why = None, dict[str, execution.Figures](), "not measured"
     if questions:
         from preflight.training.evaluation.generation import ask  # torch, which --help and --test-loss do without
 
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"asking base and adapter {len(questions)} questions of {test.name}", total=2 * len(questions))
             asked = ask(values, run.outputs, questions, lambda done, total: bar.update(task, completed=done, total=total))
+        rows = [execution.Asked(line=one.line, question=one.question, expected=one.answer) for one in asked.questions]
+        with progress_bar() as show_progress:
+            given = {"base": asked.base, "adapter": asked.adapter}
+            executed, why = execution.judge_answers(rows, given, partial(show_progress, "running the answers on PostgreSQL"))
     state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
-    return result.summarise(asked, state, run.outputs)
+    return result.summarise(asked, state, run.outputs, executed, why)
 
 
 def _test_rows(values: Mapping[str, Any], name: str) -> Path:
@@ -133,6 +142,11 @@ def _show(measured: result.Result, outputs: Path, config: Path) -> None:
             "test rows, never trained on",
         )
     console.print(table)
+    if measured.executed:
+        console.print()
+        show_figures(console, measured.executed)
+    elif measured.questions:
+        console.print(f"\nexecuted      no answer was run on PostgreSQL ({measured.not_executed}): the figures are exact matches only")
     if measured.example:
         console.print()
         for name, text in measured.example.items():

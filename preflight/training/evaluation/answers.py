@@ -22,6 +22,7 @@ class Question:
     tokens: tuple[int, ...]
     answer: str
     question: str
+    line: int = 0  # of the test rows
 
     @property
     def shown(self) -> str:
@@ -63,10 +64,10 @@ def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, An
         for row in rows:
             with contextlib.suppress(BadRowError):
                 if prompt := find_prompt(row, strategy, config, tokenizer):
-                    yield _question(prompt, strategy.question_and_answer(row)[0])
+                    yield _question(prompt, strategy.question_and_answer(row)[0], row.line)
 
     return list(itertools.islice(prompts(), limit))
 
 
-def _question(prompt: Prompt, question: str) -> Question:
-    return Question(tokens=prompt.tokens, answer=without_end(prompt.answer).strip(), question=question)
+def _question(prompt: Prompt, question: str, line: int) -> Question:
+    return Question(tokens=prompt.tokens, answer=without_end(prompt.answer).strip(), question=question, line=line)

@@ -9,6 +9,7 @@ from typing import Any
 from preflight.files import MALFORMED, read_content
 from preflight.machine.run_folder import RunFolder
 from preflight.training.evaluation.answers import Answers
+from preflight.training.evaluation.execution import Figures
 
 FILE = "evaluation.json"
 
@@ -25,6 +26,8 @@ class Result:
     base_exact: int
     adapter_exact: int
     example: Mapping[str, str]  # question, expected, base, adapter
+    executed: Mapping[str, Figures] | None = None  # by base and adapter; None where answers were not run
+    not_executed: str = "not measured"  # why that is so
 
 
 def eval_losses(trainer_state: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -33,8 +36,14 @@ def eval_losses(trainer_state: Mapping[str, Any]) -> tuple[float | None, float |
     return next((loss for step, loss in losses if step == 0), None), losses[-1][1] if losses else None
 
 
-def summarise(answers: Answers | None, trainer_state: Mapping[str, Any], adapter: Path) -> Result:
-    """The figures of a run whose adapter folder is `adapter`."""
+def summarise(
+    answers: Answers | None,
+    trainer_state: Mapping[str, Any],
+    adapter: Path,
+    executed: Mapping[str, Figures] | None = None,
+    not_executed: str = "not measured",
+) -> Result:
+    """The figures of a run whose adapter folder is `adapter`, with those of its answers where they were run."""
     before, after = eval_losses(trainer_state)
     example = {}
     if answers and answers.questions:
@@ -50,6 +59,8 @@ def summarise(answers: Answers | None, trainer_state: Mapping[str, Any], adapter
         base_exact=answers.exact(answers.base) if answers else 0,
         adapter_exact=answers.exact(answers.adapter) if answers else 0,
         example=example,
+        executed=executed or None,
+        not_executed="" if executed else not_executed,
     )
 
 
@@ -61,10 +72,18 @@ def adapter_sha256(adapter: Path) -> str:
 def read_result(run: RunFolder) -> Result | None:
     """What was measured of this very adapter before, or None."""
     try:
-        result = Result(**json.loads((run.folder / FILE).read_text(encoding="utf-8")))
+        values = json.loads((run.folder / FILE).read_text(encoding="utf-8"))
+        if values.get("executed"):
+            values["executed"] = {name: _figures(part) for name, part in values["executed"].items()}
+        result = Result(**values)
         return result if result.adapter_sha256 == adapter_sha256(run.outputs) else None
     except (OSError, *MALFORMED):
         return None
+
+
+def _figures(values: Mapping[str, Any]) -> Figures:
+    low, high = values["interval"]
+    return Figures(**(dict(values) | {"interval": (low, high)}))
 
 
 def as_text(result: Result) -> str:
