@@ -3,6 +3,7 @@
 python benchmarks/executed_accuracy.py
 """
 
+import argparse
 import sys
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ MANY = 100  # databases on which the mutants that ten don't tell apart are looke
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = sample_rows()
     mutated = [(kind, Pair(schema_of(prompt), answer, mutant)) for prompt, answer in rows for kind, mutant in mutants(answer, columns_of(prompt))]
     rewritten = [(kind, Pair(schema_of(prompt), answer, rewrite)) for prompt, answer in rows for kind, rewrite in rewrites(answer)]

@@ -22,10 +22,13 @@ def test_train_reaches_what_the_project_promises(smoke):
 
 def test_train_ends_with_the_figures_of_this_run(smoke):
     result = json.loads((smoke.folder / "evaluation.json").read_text())
-    end = smoke.resumed.out[-2500:]
+    end = smoke.resumed.out[-6000:]
     assert f"{result['eval_loss_before']:.3f}" in end
     assert f"{result['eval_loss_after']:.3f}" in end
     assert f"{result['adapter_exact']} of 50" in end
+    executed = result["executed"]["adapter"]
+    assert executed["right"] >= result["adapter_exact"]
+    assert f"{executed['right']} of 50 right when run on PostgreSQL" in end
     for shown in (
         result["example"]["question"],
         result["example"]["adapter"],
