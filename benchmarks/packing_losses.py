@@ -46,10 +46,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 1, 2])
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--fp8", action="store_true")
+    parser.add_argument("--answers", action="store_true", help="also ask each adapter the 200 test questions, and run its answers on PostgreSQL")
     args = parser.parse_args()
     ways = {"packed": ON_GPU | FUSED, "padded": ON_GPU | PADDED} if args.gpu else {"packed": {}, "padded": PADDED}
     if args.fp8:
-        ways = {"bf16": ON_GPU | FUSED, "FP8": ON_GPU | FUSED | {"fp8_frozen_weights": "true"}}
+        ways = {"bf16": ON_GPU | FUSED, "FP8": ON_GPU | FUSED | {"fp8_frozen_weights": "kept"}}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
     found: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
@@ -60,12 +61,33 @@ def main() -> None:
                 report = preflight(["axolotl_configs/smoke.yaml", *settings], workspace)
                 launch(report)
                 found[name].append(loss(Path(report["config_path"]).parent / "outputs"))
+                right = f", {answered(Path(report['config_path']))}" if args.answers else ""
                 steps, tokens = report["plan"]["steps"], report["plan"]["tokens"]
-                print(f"seed {seed:<4} {name}: {steps} steps, {tokens:,} tokens, validation loss {found[name][-1]:.4f}", flush=True)
+                print(f"seed {seed:<4} {name}: {steps} steps, {tokens:,} tokens, validation loss {found[name][-1]:.4f}{right}", flush=True)
     spread = max(max(losses) - min(losses) for losses in found.values())
     means = {name: sum(losses) / len(losses) for name, losses in found.items()}
     shown = ", ".join(f"{mean:.4f} {name}" for name, mean in means.items())
     print(f"mean {shown}: {max(means.values()) - min(means.values()):.4f} apart; seeds spread {spread:.4f}")
+
+
+def answered(config: Path) -> str:
+    """How many of the test questions the adapter of a run answers."""
+    import yaml
+
+    from preflight.data.prompt_strategies import find_strategy
+    from preflight.training.evaluation.answers import read_questions, trained_tokenizer
+    from preflight.training.evaluation.execution import Asked, judge_answers
+    from preflight.training.evaluation.generation import ask
+
+    values, adapter = yaml.safe_load(config.read_text()), config.parent / "outputs"
+    tokenizer, strategy = trained_tokenizer(values, adapter), find_strategy(values["datasets"][0])
+    assert tokenizer
+    assert strategy
+    questions = read_questions(CHECKOUT / "sample_data/test_postgres.jsonl", strategy, values, 200, tokenizer)
+    given = ask(values, adapter, questions, lambda done, total: None).adapter
+    exact = sum(answer == question.answer for answer, question in zip(given, questions, strict=True))
+    executed, why = judge_answers([Asked(line=q.line, question=q.question, expected=q.answer) for q in questions], {"adapter": given})
+    return f"{executed['adapter'].summary}" if executed else f"{exact} of {len(questions)} exact ({why})"
 
 
 def loss(adapter: Path) -> float:
