@@ -26,18 +26,18 @@ PETS = Schema(
 
 
 @pytest.fixture(scope="module")
-def judge(server):
-    with Judge(server) as judge:
-        yield judge
+def answers(server):
+    with Judge(server) as answers:
+        yield answers
 
 
-def test_mutants_of_sample_rows_are_told_apart(judge):
+def test_mutants_of_sample_rows_are_told_apart(answers):
     """A seventh of them; all in benchmarks/executed_accuracy.py."""
     cases = [
         (kind, Pair(schema_of(prompt), answer, mutant)) for prompt, answer in sample_rows() for kind, mutant in mutants(answer, columns_of(prompt))
     ]
     cases = random.Random(0).sample(cases, len(cases) // 7)
-    found = judge.judge_all([pair for _, pair in cases])
+    found = answers.judge_all([pair for _, pair in cases])
     other = [(kind, pair, one) for (kind, pair), one in zip(cases, found, strict=True) if not is_equivalent(kind, pair.expected, pair.given)]
     missed = [(kind, pair.expected, pair.given) for kind, pair, one in other if one.verdict != "wrong"]
     assert len(missed) <= 0.01 * len(other), missed
@@ -46,22 +46,22 @@ def test_mutants_of_sample_rows_are_told_apart(judge):
     assert "wrong" not in same
 
 
-def test_no_rewrite_of_sample_rows_is_called_wrong(judge):
+def test_no_rewrite_of_sample_rows_is_called_wrong(answers):
     by_kind: dict[str, list[Pair]] = {}
     for prompt, answer in sample_rows():
         for kind, rewrite in rewrites(answer):
             by_kind.setdefault(kind, []).append(Pair(schema_of(prompt), answer, rewrite))
     chosen = [pair for pairs in by_kind.values() for pair in random.Random(1).sample(pairs, min(len(pairs), 30))]
-    found = judge.judge_all(chosen)
+    found = answers.judge_all(chosen)
     assert [(pair.expected, pair.given, one) for pair, one in zip(chosen, found, strict=True) if one.verdict != "right"] == []
     assert len(by_kind) >= 15
     assert len(chosen) >= 300
 
 
-def test_queries_of_many_kinds(judge):
+def test_queries_of_many_kinds(answers):
     pairs = [("right", Pair(SHOP_SCHEMA, expected, given)) for expected, (same, _) in CASES.items() for given in same]
     pairs += [("wrong", Pair(SHOP_SCHEMA, expected, given)) for expected, (_, others) in CASES.items() for given in others]
-    found = judge.judge_all([pair for _, pair in pairs])
+    found = answers.judge_all([pair for _, pair in pairs])
     wrong = [(verdict, pair.expected, pair.given, one) for (verdict, pair), one in zip(pairs, found, strict=True) if one.verdict != verdict]
     assert [case for case in wrong if case[0] == "right"] == []
     assert len(wrong) <= 2, wrong
@@ -124,14 +124,14 @@ def test_queries_of_many_kinds(judge):
         ),
     ],
 )
-def test_the_rules(judge, expected, given, verdict, cause):
-    judgement = judge.judge(PETS, expected, given)
+def test_the_rules(answers, expected, given, verdict, cause):
+    judgement = answers.judge(PETS, expected, given)
     assert (judgement.verdict, judgement.cause) == (verdict, cause), judgement
 
 
-def test_columns_in_another_order_are_said(judge):
-    assert "another order" in judge.judge(PETS, "SELECT name, kind FROM pets", "SELECT kind, name FROM pets").detail
-    swapped = judge.judge(
+def test_columns_in_another_order_are_said(answers):
+    assert "another order" in answers.judge(PETS, "SELECT name, kind FROM pets", "SELECT kind, name FROM pets").detail
+    swapped = answers.judge(
         PETS,
         "SELECT id, age FROM pets WHERE age < 9",
         "SELECT CASE WHEN age < 3 THEN id ELSE age END, CASE WHEN age < 3 THEN age ELSE id END FROM pets WHERE age < 9",
@@ -139,21 +139,21 @@ def test_columns_in_another_order_are_said(judge):
     assert swapped.verdict == "wrong", "each row has the same values, and no order of the columns is right"
 
 
-def test_a_schema_that_is_not_read_judges_nothing(judge):
-    assert judge.judge("Which pets are old?", "SELECT 1", "SELECT 1") == Judgement(verdict="not checked", detail="the prompt holds no CREATE TABLE")
+def test_a_schema_that_is_not_read_judges_nothing(answers):
+    assert answers.judge("Which pets are old?", "SELECT 1", "SELECT 1") == Judgement(verdict="not checked", detail="the prompt holds no CREATE TABLE")
     broken = Schema(statements=("CREATE TABLE t (a nothing)",), foreign_keys=())
-    judgement = judge.judge(broken, "SELECT a FROM t", "SELECT a FROM t")
+    judgement = answers.judge(broken, "SELECT a FROM t", "SELECT a FROM t")
     assert (judgement.verdict, "does not load" in judgement.detail) == ("not checked", True)
-    assert judge.judge(PETS, "SELECT name FROM pets", "SELECT name FROM pets").verdict == "right"
+    assert answers.judge(PETS, "SELECT name FROM pets", "SELECT name FROM pets").verdict == "right"
 
 
-def test_a_proof_is_small_and_is_one(judge, server):
+def test_a_proof_is_small_and_is_one(answers, server):
     """Its rows, put into tables by hand, give what it says they do."""
     expected, given = (
         "SELECT kind FROM pets GROUP BY kind HAVING count(*) > 2 ORDER BY kind",
         "SELECT kind FROM pets GROUP BY kind HAVING count(*) > 1 ORDER BY kind",
     )
-    proof = judge.judge(PETS, expected, given).proof
+    proof = answers.judge(PETS, expected, given).proof
     assert proof
     assert proof.most_rows <= 2
     name = server.make_database()
@@ -167,43 +167,43 @@ def test_a_proof_is_small_and_is_one(judge, server):
         assert connection.execute(given).fetchall() == list(proof.given.rows)
 
 
-def test_proofs_of_sample_rows_are_small(judge):
+def test_proofs_of_sample_rows_are_small(answers):
     cases = [
         Pair(schema_of(prompt), answer, mutant)
         for prompt, answer in sample_rows()[::9]
         for _, mutant in itertools.islice(mutants(answer, columns_of(prompt)), 4)
     ]
-    proofs = [(pair, one.proof) for pair, one in zip(cases, judge.judge_all(cases), strict=True) if one.verdict == "wrong" and one.proof]
+    proofs = [(pair, one.proof) for pair, one in zip(cases, answers.judge_all(cases), strict=True) if one.verdict == "wrong" and one.proof]
     large = [(pair.expected, proof.most_rows) for pair, proof in proofs if proof.most_rows > 5 and not re.search(r"LIMIT|HAVING", pair.expected)]
     assert len(proofs) > 30
     assert large == []
 
 
-def test_the_same_pair_is_judged_the_same(judge, server):
+def test_the_same_pair_is_judged_the_same(answers, server):
     pairs = [
         Pair(schema_of(prompt), answer, mutant, 7) for prompt, answer in sample_rows()[::30] for _, mutant in mutants(answer, columns_of(prompt))
     ]
     with Judge(server, workers=1) as other:
-        assert judge.judge_all(pairs) == other.judge_all(list(reversed(pairs)))[::-1]
+        assert answers.judge_all(pairs) == other.judge_all(list(reversed(pairs)))[::-1]
 
 
-def test_many_are_judged_in_their_order(judge):
+def test_many_are_judged_in_their_order(answers):
     given = ["SELECT name FROM pets", "SELECT 1 FROM pets", "no"] * 20
     seen: list[int] = []
-    found = judge.judge_all([Pair(PETS, "SELECT name FROM pets", one) for one in given], lambda done, total: seen.append(done))
+    found = answers.judge_all([Pair(PETS, "SELECT name FROM pets", one) for one in given], lambda done, total: seen.append(done))
     assert [one.verdict for one in found] == ["right", "wrong", "wrong"] * 20
     assert seen == list(range(1, 61))
     assert Counter(one.cause for one in found)["does not parse"] == 20
 
 
-def test_five_hundred_tables_are_one_schema(judge):
+def test_five_hundred_tables_are_one_schema(answers):
     wide = Schema(statements=tuple(f"CREATE TABLE t{i} (id int PRIMARY KEY, a int, b text)" for i in range(500)), foreign_keys=())
-    assert judge.judge(wide, "SELECT a FROM t7 WHERE b = 'x'", "SELECT a FROM t8 WHERE b = 'x'").verdict == "wrong"
-    assert judge.judge(wide, "SELECT a FROM t7 WHERE b = 'x'", "SELECT t.a FROM t7 t WHERE 'x' = b").verdict == "right"
+    assert answers.judge(wide, "SELECT a FROM t7 WHERE b = 'x'", "SELECT a FROM t8 WHERE b = 'x'").verdict == "wrong"
+    assert answers.judge(wide, "SELECT a FROM t7 WHERE b = 'x'", "SELECT t.a FROM t7 t WHERE 'x' = b").verdict == "right"
 
 
-def test_names_with_quotes_and_other_scripts(judge):
+def test_names_with_quotes_and_other_scripts(answers):
     odd = Schema(statements=('''CREATE TABLE "Заказ ""х""" ("id" int PRIMARY KEY, "Größe; DROP" text, "a'b" int)''',), foreign_keys=())
     query = '''SELECT "Größe; DROP" FROM "Заказ ""х""" WHERE "a'b" > 3'''
-    assert judge.judge(odd, query, query.replace('WHERE "a\'b" > 3', 'WHERE NOT "a\'b" <= 3')).verdict == "right"
-    assert judge.judge(odd, query, query.replace(">", ">=")).cause == "other rows"
+    assert answers.judge(odd, query, query.replace('WHERE "a\'b" > 3', 'WHERE NOT "a\'b" <= 3')).verdict == "right"
+    assert answers.judge(odd, query, query.replace(">", ">=")).cause == "other rows"
