@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=["smoke", "7b"], default="7b")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="a change of the YAML, for all runs")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "gpu_training", help="where the 7B model lies: 14.5 GB")
     parser.add_argument("--out", type=Path, default=Path("gpu_scaling.json"))
     args = parser.parse_args()
@@ -68,6 +69,7 @@ def main() -> None:
     half = args.steps // 2
     for key, value in {"max_steps": args.steps, "save_steps": half, "eval_strategy": "'no'", "eval_steps": "null", "logging_steps": 1}.items():
         arguments += ["--set", f"{key}={value}"]
+    arguments += [part for change in args.changes for part in ("--set", change)]
     print(f"{here} x {gpus[0].name if gpus else 'no GPU'}, {time.strftime('%Y-%m-%d')}")
     with tempfile.TemporaryDirectory() as folder:
         if args.resume:
