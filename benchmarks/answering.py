@@ -39,7 +39,7 @@ def main() -> None:
     strategy, tokenizer = find_strategy(values["datasets"][0]), trained_tokenizer(values, adapter)
     assert strategy
     assert tokenizer
-    questions = read_questions(CHECKOUT / "sample_data/test_postgres.jsonl", strategy, values, args.questions, tokenizer)
+    questions = read_questions(CHECKOUT / "sample_data/test_postgres.jsonl", strategy, values, tokenizer, args.questions)
     begun = time.perf_counter()
     asked = _load(values, adapter, questions)
     loaded, size = time.perf_counter() - begun, asked.batch_size(questions)

@@ -83,7 +83,7 @@ def answered(config: Path) -> str:
     tokenizer, strategy = trained_tokenizer(values, adapter), find_strategy(values["datasets"][0])
     assert tokenizer
     assert strategy
-    questions = read_questions(CHECKOUT / "sample_data/test_postgres.jsonl", strategy, values, 200, tokenizer)
+    questions = read_questions(CHECKOUT / "sample_data/test_postgres.jsonl", strategy, values, tokenizer)
     given = ask(values, adapter, questions, lambda done, total: None).adapter
     exact = sum(answer == question.answer for answer, question in zip(given, questions, strict=True))
     executed, why = judge_answers([Asked(line=q.line, question=q.question, expected=q.answer) for q in questions], {"adapter": given})

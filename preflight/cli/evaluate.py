@@ -32,6 +32,8 @@ from preflight.machine.run_folder import RunFolder
 from preflight.machine.workspace import find_workspace
 from preflight.training.evaluation import answers, execution, losses, result
 
+SECONDS = 300.0  # that questions may take where their number is not said
+
 
 def main(argv: list[str] | None = None) -> int:
     """Print what a finished run reached; return the exit code."""
@@ -41,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML that was given to preflight")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
-    parser.add_argument("--questions", type=int, default=50, metavar="N", help="how many test rows to ask (default 50)")
+    asked = "how many test rows to ask (default: as many as five minutes take, chosen by a seed)"
+    parser.add_argument("--questions", type=_positive, metavar="N", help=asked)
     parser.add_argument("--against", type=Path, metavar="FILE", help='judge the answers of FILE instead, lines of {"line": n, "answer": "..."}')
     parser.add_argument("--test-loss", action="store_true", help="the loss on validation and test rows instead, by Axolotl's own evaluation")
     args = parser.parse_args(argv)
@@ -49,6 +52,13 @@ def main(argv: list[str] | None = None) -> int:
         return guarded("evaluation", partial(judge_file, args.against, args.config, args.workspace))
     logging.disable(logging.WARNING)  # torch and torchao warn about extensions that no part of this needs
     return guarded("evaluation", partial(_evaluate, args), interrupted="Interrupted. The run itself is untouched.")
+
+
+def _positive(text: str) -> int:
+    """A number of questions. Raises ArgumentTypeError."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of questions, such as 50")
+    return int(text)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -69,31 +79,33 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.test_loss:
         return _test_loss(Config(file=file, values=file.values), run, test)
     measured = result.read_result(run)
-    if measured is None or measured.questions > args.questions:
+    if measured is None or not result.answers_what_is_asked(measured, args.questions):
         measured = _measure(file.values, run, latest, test, args.questions)
         write_atomic(run.folder / result.FILE, result.as_text(measured))
     _show(measured, run.outputs, args.config)
     return 0
 
 
-def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int) -> result.Result:
+def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int | None) -> result.Result:
     """Ask the questions of the test rows, and take the losses from the trainer's log. Raises OSError."""
     strategy = find_strategy(lookup(values, "datasets.0") or {}, dict(values) | {"rl": None})
     tokenizer = answers.trained_tokenizer(values, run.outputs)
-    questions = answers.read_questions(test, strategy, values, limit, tokenizer) if strategy and tokenizer and test.is_file() else []
+    available = answers.read_questions(test, strategy, values, tokenizer) if strategy and tokenizer and test.is_file() else []
+    questions = available[:limit]
     asked, executed, why = None, dict[str, execution.Figures](), "not measured"
     if questions:
         from preflight.training.evaluation.generation import ask  # torch, which --help and --test-loss do without
 
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"asking base and adapter {len(questions)} questions of {test.name}", total=2 * len(questions))
-            asked = ask(values, run.outputs, questions, lambda done, total: bar.update(task, completed=done, total=total))
+            task = bar.add_task(f"asking base and adapter the questions of {test.name}", total=2 * len(questions))
+            update = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
+            asked = ask(values, run.outputs, questions, update, SECONDS if limit is None else None)
         rows = [execution.Asked(line=one.line, question=one.question, expected=one.answer) for one in asked.questions]
         with progress_bar() as show_progress:
             given = {"base": asked.base, "adapter": asked.adapter}
             executed, why = execution.judge_answers(rows, given, partial(show_progress, "running the answers on PostgreSQL"))
     state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
-    return result.summarise(asked, state, run.outputs, executed, why)
+    return result.summarise(asked, state, run.outputs, executed, why, len(available))
 
 
 def _test_rows(values: Mapping[str, Any], name: str) -> Path:
@@ -142,6 +154,10 @@ def _show(measured: result.Result, outputs: Path, config: Path) -> None:
             "test rows, never trained on",
         )
     console.print(table)
+    if measured.questions < measured.available:
+        console.print(
+            f"\nasked         {measured.questions} of {measured.available} test rows, chosen by a seed; all of them: --questions {measured.available}"
+        )
     if measured.executed:
         console.print()
         show_figures(console, measured.executed)

@@ -84,9 +84,11 @@ class Session:
         stream(*launchable.argv, variables=launchable.environment)
         self._require_kept("Training has ended")
 
-    def ask(self, questions: int = 20) -> None:
-        """Questions of the test rows, answered by the base and by the trained adapter."""
-        self._python("preflight.evaluation", self.config, "--workspace", self.root, "--questions", str(questions))
+    def ask(self, questions: int | None = None) -> None:
+        """Questions of the test rows, answered by the base and by the trained adapter, each answer run on PostgreSQL. Without a number: as many
+        as five minutes take."""
+        number = [] if questions is None else ["--questions", str(questions)]
+        self._python("preflight.evaluation", self.config, "--workspace", self.root, *number)
 
     def test_loss(self) -> None:
         """The loss on the rows that were never trained on and never chosen by, as Axolotl's own evaluation has it."""

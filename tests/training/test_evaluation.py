@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from preflight.data.rows import read_rows
 from preflight.data.tokenizer import find_tokenizer
 from preflight.machine.run_folder import RunFolder
 from preflight.training.evaluation.answers import Answers, Question, read_questions
-from preflight.training.evaluation.result import FILE, as_text, eval_losses, read_result, summarise
+from preflight.training.evaluation.result import FILE, answers_what_is_asked, as_text, eval_losses, read_result, summarise
 from tests.conftest import CHECKOUT, run
 
 STATE = {"global_step": 30, "log_history": [{"step": 0, "eval_loss": 3.0}, {"step": 10, "loss": 2.0}, {"step": 30, "eval_loss": 1.5}]}
@@ -27,7 +28,7 @@ def asked(path, entry, values, limit=9, tokenizer=TOKENIZER):
     from tokenizers import Tokenizer
 
     backend = Tokenizer.from_file(str(CHECKOUT / "sample_data/smoke_base/tokenizer.json"))
-    questions = read_questions(path, find_strategy(entry), values, limit, tokenizer)
+    questions = read_questions(path, find_strategy(entry), values, tokenizer, limit)
     return [(backend.decode(question.tokens, skip_special_tokens=False), question.answer) for question in questions]
 
 
@@ -95,7 +96,7 @@ def test_conversations_and_instructions_are_asked_as_they_were_trained(tmp_path)
 )
 def test_a_prompt_is_the_beginning_of_what_training_showed(tmp_path, entry, row):
     path, strategy = rows(tmp_path / "r.jsonl", row), find_strategy(entry)
-    (question,) = read_questions(path, strategy, {}, 1, TOKENIZER)
+    (question,) = read_questions(path, strategy, {}, TOKENIZER, 1)
     (parsed,) = read_rows(path, strategy)
     seen = tokenize_with_loss_mask(parsed, strategy, {}, TOKENIZER)
     size = len(question.tokens)
@@ -122,6 +123,23 @@ def test_a_result_of_another_adapter_is_not_shown(tmp_path):
     assert read_result(RunFolder(folder=tmp_path)) == result
     (adapter / "adapter_model.safetensors").write_bytes(b"y")
     assert read_result(RunFolder(folder=tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "available", "wanted", "enough"),
+    [(50, 200, None, True), (50, 200, 50, True), (50, 200, 100, False), (50, 200, 20, False), (200, 200, 500, True), (50, 0, 100, False)],
+)
+def test_a_result_is_kept_where_it_answers_what_is_asked(asked, available, wanted, enough, tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
+    result = replace(summarise(None, STATE, tmp_path, available=available), questions=asked)
+    assert answers_what_is_asked(result, wanted) is enough
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "many", "1.5"])
+def test_a_number_of_questions_that_is_none_is_said(number, tmp_path):
+    ran = run(sys.executable, "-m", "preflight.evaluation", "axolotl_configs/smoke.yaml", "--workspace", tmp_path, f"--questions={number}")
+    assert ran.code == 2
+    assert "is no number of questions, such as 50" in ran.err
 
 
 def test_no_run_yet_says_how_to_make_one(tmp_path):

@@ -54,8 +54,8 @@ def trained_tokenizer(config: Mapping[str, Any], adapter: Path) -> Tokenizer | N
     return find_tokenizer(str(adapter.absolute())) or find_tokenizer(str(config.get("base_model") or ""), config)
 
 
-def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, Any], limit: int, tokenizer: Tokenizer) -> list[Question]:
-    """The first `limit` good rows that ask something, as training showed such rows. Raises OSError."""
+def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None = None) -> list[Question]:
+    """The first `limit` good rows that ask something, or all, as training showed such rows. Raises OSError."""
     if strategy.refusal(config, tokenizer) or strategy.unjudged(config, tokenizer):
         return []
     rows = (row for row in read_rows(path, strategy, kind=format_of(str(path))) if not row.problem)

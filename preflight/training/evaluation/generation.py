@@ -16,10 +16,11 @@ from transformers.utils.logging import disable_progress_bar
 from preflight.data.prompt_strategies.completion import ENDS, without_end
 from preflight.training.evaluation.answers import Answers, Question
 
-LARGEST_BATCH = {"cuda": 128, "cpu": 16}
+LARGEST_BATCH = {"cuda": 128, "cpu": 64}
 SPARE = 0.7  # of the free memory is planned with: torch's own buffers and rounding take the rest
 LONGER = 1.5  # times the longest expected answer: another right one may be longer
 MARGIN = 8  # tokens
+SMALL = 100_000_000  # parameters: below, threads on a CPU wait for one another longer than they work (7 times as long beside other work, 2026-11-26)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,8 @@ def _load(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question
     )
     if quantisation and _fits_unpacked(model):
         model = model.dequantize()  # the same rounded weights; unpacking them at each token takes most of the time
+    if model.device.type == "cpu" and model.num_parameters() < SMALL:
+        torch.set_num_threads(1)
     model = PeftModel.from_pretrained(model, adapter).eval()
     ends = tokenizer.convert_tokens_to_ids([*ENDS, *(str(token) for token in config.get("eot_tokens") or ())])
     stops = {tokenizer.eos_token_id, *ends} - {None, tokenizer.unk_token_id}

@@ -28,6 +28,7 @@ class Result:
     example: Mapping[str, str]  # question, expected, base, adapter
     executed: Mapping[str, Figures] | None = None  # by base and adapter; None where answers were not run
     not_executed: str = "not measured"  # why that is so
+    available: int = 0  # questions that the test rows ask, of which `questions` were asked
 
 
 def eval_losses(trainer_state: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -42,6 +43,7 @@ def summarise(
     adapter: Path,
     executed: Mapping[str, Figures] | None = None,
     not_executed: str = "not measured",
+    available: int = 0,
 ) -> Result:
     """The figures of a run whose adapter folder is `adapter`, with those of its answers where they were run."""
     before, after = eval_losses(trainer_state)
@@ -61,12 +63,18 @@ def summarise(
         example=example,
         executed=executed or None,
         not_executed="" if executed else not_executed,
+        available=available,
     )
 
 
 def adapter_sha256(adapter: Path) -> str:
     """The sha256 of the adapter's weights. Raises OSError."""
     return read_content(adapter / "adapter_model.safetensors").sha256
+
+
+def answers_what_is_asked(result: Result, questions: int | None) -> bool:
+    """Whether a result is that of so many questions, or of all that there are; None asks for what there is time for."""
+    return questions is None or result.questions == questions or result.questions == result.available < questions
 
 
 def read_result(run: RunFolder) -> Result | None:
