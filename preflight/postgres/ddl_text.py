@@ -8,7 +8,7 @@ LONGEST = 1 << 20  # characters of a prompt that are read
 DEEPEST, WIDEST = 100, 5_000  # brackets in brackets, and characters between two commas or brackets, that a statement may have
 NAME_PART = r'(?:"(?:[^"]|"")+"|`[^`\n]+`|\[[^\]\n]+\]|[\w$#]+)'
 NAME = rf"{NAME_PART}(?:\s*\.\s*{NAME_PART})*"
-GAP = r"(?:\s|--[^\n]*+\n|/\*.*?\*/)*+"
+GAP = r"(?:\s|--[^\n]{0,1000}+\n|/\*.*?\*/)*+"
 EXISTS = r"(?:IF\s+NOT\s+EXISTS\s+)?"
 TABLE = re.compile(
     rf"\bCREATE\s+(?:OR\s+REPLACE\s+)?(?P<kind>(?:\w+\s+){{0,2}}?)TABLE\s+{EXISTS}(?P<name>{NAME}){GAP}(?P<then>\(|\Z|PARTITION\s+OF\b|AS\b|LIKE\b|OF\b)",
@@ -65,11 +65,15 @@ def find_statements(prompt: str) -> Found:
         end = head.start() + len(text)
         found.append((head.start(), text))
     for pattern in (TYPE, DOMAIN, ALTER):
+        end = 0
         for head in pattern.finditer(prompt):
+            if head.start() < end:  # one without an end of its own reaches up to here
+                continue
             stop = closing(prompt, head.start("then")) if pattern is TYPE else _until_semicolon(prompt, head.end())
             if stop is None:
                 return Found(unread=f"DDL that does not end: {head[0][:40]}")
             found.append((head.start(), prompt[head.start() : stop]))
+            end = stop
     return Found(statements=tuple(text for _, text in sorted(found)))
 
 

@@ -185,6 +185,13 @@ def test_a_reader_reads_the_tables_and_writes_none(server):
             reader.execute("INSERT INTO b VALUES (1)")
 
 
+@pytest.mark.parametrize("text", ["CREATE TABLE ", "ALTER TABLE a ADD ", "CREATE DOMAIN a AS b ", "CREATE TABLE a -- b ", "CREATE TYPE a AS (", "a."])
+def test_a_prompt_of_a_megabyte_is_read_in_a_moment(text):
+    before = time.monotonic()
+    read_schema("CREATE TABLE " + text * (1_000_000 // len(text)))
+    assert time.monotonic() - before < 5
+
+
 def test_foreign_keys_are_hints_with_the_names_as_postgresql_reads_them():
     schema = read_schema(
         'CREATE TABLE A (id int PRIMARY KEY, B_id int REFERENCES B, c int REFERENCES "C"(Id));'
