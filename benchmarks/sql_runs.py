@@ -20,6 +20,7 @@ import psutil
 from preflight_data import measure, write_config
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))
 CREATED = re.compile(r"CREATE TABLE (\w+)")
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from preflight.files import exclusive_lock
-from preflight.machine.orphans import PR_SET_PDEATHSIG
+from preflight.machine.answering import PR_SET_PDEATHSIG
 from preflight.postgres.limits import PRIVATE, ROLES, SETTINGS
 
 if TYPE_CHECKING:
