@@ -12,7 +12,7 @@ import pytest
 from preflight.cli.preflight import main
 from tests.support.drive import Drive, can_mount
 from tests.support.hub import Hub
-from tests.support.judge import Judge
+from tests.support.judge import shared_server
 from tests.support.oracle import Axolotl
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -86,19 +86,10 @@ def preflight(tmp_path, monkeypatch, capsys):
     return call
 
 
-@pytest.fixture(scope="session")
-def judge():
-    """The PostgreSQL that all preflights of this process ask, and ask about an answer once: a start each would cost the suite minutes."""
-    judge = Judge()
-    yield judge
-    judge.close()
-
-
 @pytest.fixture(autouse=True, scope="session")
-def shared_postgres(judge):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preflight.data.sql_runs.started", judge.started)
-        patch.setattr("preflight.data.sql_runs.judge_answers", judge.judge_answers)
+def shared_postgres():
+    """The PostgreSQL that all preflights of this process ask, and ask about an answer once: a start each would cost the suite minutes."""
+    with shared_server():
         yield
 
 

@@ -36,6 +36,7 @@ from preflight.data.archives import pack
 from preflight.files import silent
 from tests.checkpoints.test_verify import checkpoint, final
 from tests.conftest import CHECKOUT  # which has the hub's client ask a stand-in
+from tests.support.judge import shared_server
 
 SMOKE, CHAT = CHECKOUT / "axolotl_configs/smoke.yaml", CHECKOUT / "axolotl_configs/mistral_qlora_chat.yaml"
 SHORT = {"max_steps": 2, "save_steps": 1, "eval_steps": 1, "output_dir": "out", "base_model": str(CHECKOUT / "sample_data/smoke_base")}
@@ -416,7 +417,8 @@ def run(argv=None):
     numbers = [args.case] if args.case is not None else range(args.cases) if args.cases else itertools.count()
     print(f"seed {args.seed}", flush=True)
     try:
-        done, falls = fuzz(args.seed, numbers, subjects, time.monotonic() + args.seconds, args.kept.absolute())
+        with shared_server():
+            done, falls = fuzz(args.seed, numbers, subjects, time.monotonic() + args.seconds, args.kept.absolute())
     finally:
         for folder in SHARED:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """One real PostgreSQL for all preflights of a test process, which is asked about each answer once."""
 
 import contextlib
+from unittest.mock import patch
 
 from preflight.postgres.preparing import Question, judge_answers
 from preflight.postgres.server import started
@@ -31,3 +32,15 @@ class Judge:
 
     def close(self):
         self.stack.close()
+
+
+@contextlib.contextmanager
+def shared_server():
+    """Preflights of this process ask one server."""
+    judge = Judge()
+    names = {name: getattr(judge, name) for name in ("started", "judge_answers")}
+    try:
+        with patch.multiple("preflight.data.sql_runs", **names):
+            yield judge
+    finally:
+        judge.close()
