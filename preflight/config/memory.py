@@ -22,7 +22,7 @@ DOUBT = 1.15  # of what was not measured: 8 and 16 bits, whole models, trained e
 GIB = 2**30
 # bytes of a weight: 4 bits with their scales; 16 bits came to 53.4 GiB where 4 came to 43.8 (H100, 2026-11-23)
 WEIGHT_BYTES = {4: 0.516, 8: 1.0, 16: 2.0, 32: 4.0}
-FP8_BYTES = 2  # more of a frozen weight: two copies in e4m3 (57.1 GiB allocated in the place of 44.0, H100, 2026-11-26)
+FP8_BYTES = 2  # more of a frozen weight of which copies are kept: two in e4m3 (57.1 GiB allocated in the place of 44.0; 44.1 without copies; H100, 2026-11-26)
 LOGIT_BYTES = 10  # of a token and an entry of the vocabulary: in 16 bits, in 32, and the gradient
 # keys under which a step is another one than those measured, and what it then is
 OTHER_STEPS = {
@@ -107,7 +107,7 @@ def _adapted(values: Mapping[str, Any], shape: ModelShape) -> float:
     trained = sum("embed" in str(one) or "head" in str(one) or "wte" in str(one) for one in saved) if isinstance(saved, list) else 0
     size = shape.linear_parameters / MISTRAL_7B.linear_parameters
     more = shape.linear_parameters * (WEIGHT_BYTES[_bits(values)] - WEIGHT_BYTES[4]) / _sharing_weights(values)
-    if values.get("fp8_frozen_weights") and _bits(values) == 4:
+    if values.get("fp8_frozen_weights") == "kept" and _bits(values) == 4:
         more += FP8_BYTES * shape.linear_parameters
     more += max(0, shape.embedding_parameters - MISTRAL_7B.embedding_parameters * size) * 2
     return LOADED_GIB * size + (adapter + more + trained * per_parameter * shape.vocabulary * shape.hidden) / GIB

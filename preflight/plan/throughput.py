@@ -14,8 +14,9 @@ from preflight.findings import to_plain
 # One step of 4 x 2,048 packed tokens, Mistral-7B's shape, on an H100 (benchmarks/gpu_training.py and its profile, 2026-11-25):
 # seconds in matrix products, and in all else, most of which waits for memory
 MATMUL_S, OTHER_S = 0.38, 0.18
-# what of MATMUL_S is left with fp8_frozen_weights: 18,974 and 14,442 tokens/s in turn in one run (H100, 2026-11-26)
-FP8_MATMUL = 0.65
+# what of MATMUL_S is left with fp8_frozen_weights: kept 18,974 and 14,442 tokens/s in turn in one run; true 16,929 and kept 17,759 in another (H100,
+# 2026-11-26)
+FP8_KEPT, FP8_UNPACKED = 0.65, 0.73
 CHECKPOINTING = 1.45  # a step with gradient checkpointing takes that much longer (H200, 2026-11-24)
 REFERENCE_TFLOPS, REFERENCE_TB_S = 681.0, 3.35
 REFERENCE_TOKENS = 4 * 2_048
@@ -91,7 +92,8 @@ def _seen(record: Record, values: Mapping[str, Any]) -> Pace:
 
 def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pace | None:
     tokens = sequences_on_each(values) * sequence_len(values)
-    matmul = MATMUL_S * (FP8_MATMUL if values.get("fp8_frozen_weights") else 1)
+    fp8 = values.get("fp8_frozen_weights")
+    matmul = MATMUL_S * (FP8_KEPT if fp8 == "kept" else FP8_UNPACKED if fp8 else 1)
     parts = matmul * REFERENCE_TFLOPS / tier.sustained_tflops + OTHER_S * REFERENCE_TB_S / tier.bandwidth_tb_s
     size = shape.linear_parameters / MISTRAL_7B.linear_parameters
     if size < SMALLEST:

@@ -226,10 +226,12 @@ def test_the_table_scales_with_the_step_the_model_and_the_card():
     assert find_pace(values, [], throughput_key(values, "h200"), H200, tiny) is None, "such a step waits for Python, not for the GPU"
 
 
-def test_8_bit_weights_take_the_memory_and_the_seconds_that_were_measured():
-    """57.1 GiB allocated and 19,458 tokens a second, where bf16 took 44.0 and 14,474 (one H100, one run, 2026-11-26)."""
-    values = config(micro_batch_size=4, gradient_accumulation_steps=1, gradient_checkpointing=False, fp8_frozen_weights=True).values
-    assert memory_gib(values, MISTRAL_7B) == pytest.approx(57.1 + 0.6, rel=0.02)
+@pytest.mark.parametrize(("fp8", "gib", "tokens"), [("kept", 57.1, 19_458), (True, 44.1, 18_526 * 16_929 / 17_759)])
+def test_8_bit_weights_take_the_memory_and_the_seconds_that_were_measured(fp8, gib, tokens):
+    """Allocated GiB and tokens a second, where bf16 took 44.0 and 14,474 (H100s, 2026-11-26). `true` was run beside `kept` alone, on a machine
+    with a slower CPU: its share of that is taken."""
+    values = config(micro_batch_size=4, gradient_accumulation_steps=1, gradient_checkpointing=False, fp8_frozen_weights=fp8).values
+    assert memory_gib(values, MISTRAL_7B) == pytest.approx(gib + 0.6, rel=0.02)
     h100 = next(tier for tier in TIERS if tier.name == "h100")
     pace = find_pace(values, [], throughput_key(values, "h100"), h100, MISTRAL_7B)
-    assert pace.step.low < 8_124 / 19_458 < pace.step.high
+    assert pace.step.low < 8_124 / tokens < pace.step.high
