@@ -41,6 +41,7 @@ def main() -> int:
         lengths(work)
         benchmarks(work)
         curves(work)
+        evaluation(work, work / "smoke")
     return 0
 
 
@@ -57,10 +58,15 @@ def terminal(work: Path, name: str, arguments: list[str], after: str = "", until
         first = next(i for i, line in enumerate(lines) if after in line)
         last = next((i for i, line in enumerate(lines) if i > first and line.startswith(until)), len(lines))
         lines = lines[first:last]
-    text = Text("\n".join([*shown, *lines]).rstrip())
+    photograph_text(work, name, [*shown, *lines])
+
+
+def photograph_text(work: Path, name: str, lines: list[str]) -> None:
+    """Lines in a terminal's colours."""
+    text = Text("\n".join(lines).rstrip())
     text.highlight_regex(r"(?m)^(error|warning|ok|info)\b.*$", "bold yellow")
     text.highlight_regex(
-        r"(?m)^(subscription|project|plan|Drive|disk|workspace|GPU|data|tokens a row|rows by tokens|tokenizer|step|run|memory|time|cost|checkpoints|results|SQL answers) ",
+        r"(?m)^(subscription|project|plan|Drive|disk|workspace|GPU|data|tokens a row|rows by tokens|tokenizer|step|run|memory|time|cost|checkpoints|results|SQL answers|wrong because|expected|given|question) ",
         "bold cyan",
     )
     text.highlight_regex(r"(?m)^What changes.*$|^The whole run.*$|^No error\.|cheapest|fastest", "bold green")
@@ -124,6 +130,16 @@ def curves(work: Path) -> None:
         )
     finally:
         tensorboard.stop(outputs)
+
+
+def evaluation(work: Path, workspace: Path) -> None:
+    """What the evaluation prints of the smoke run, with the proof of a wrong answer."""
+    command = ["-m", "preflight.evaluation", "axolotl_configs/smoke.yaml"]
+    done = subprocess.run(
+        [sys.executable, *command, "--workspace", str(workspace)], cwd=CHECKOUT, capture_output=True, text=True, env=os.environ | {"COLUMNS": "110"}
+    )
+    lines = done.stdout.partition("\nadapter   ")[0].splitlines()
+    photograph_text(work, "evaluation", [f"python {' '.join(command)}", *lines])
 
 
 def photograph(address: str, name: str, width: int, height: int, clicks: Sequence[str] = ()) -> None:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The full pipeline: set up, preflight, the very command that preflight decided on, then what the run reached.
 #   scripts/train.sh [CONFIG [preflight options]]      default: axolotl_configs/smoke.yaml
+# QUESTIONS=N asks so many of the test rows at the end, in the place of as many as five minutes take.
 # Skips what is done. Resumes from the latest complete checkpoint after a stop. Never deletes a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,4 +33,4 @@ fi
 ((SECONDS < 5)) || echo "
 train: the command above took $SECONDS s"
 echo
-"$venv/bin/python" -m preflight.evaluation "$config" ${workspace[@]+"${workspace[@]}"}
+"$venv/bin/python" -m preflight.evaluation "$config" ${workspace[@]+"${workspace[@]}"} ${QUESTIONS:+--questions "$QUESTIONS"}

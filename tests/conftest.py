@@ -22,6 +22,7 @@ os.environ["HF_ENDPOINT"] = HUB.address
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "passive"
 )  # two trainings at once on two cores: 109 s, and 404 s where threads wait by spinning (2026-11-26)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many trainings at once as there are cores
 os.environ["PREFLIGHT_VALIDATORS"] = "never"  # a start of Axolotl for each preflight would take 10 s; what tests it says so
 for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
     os.environ.pop(name, None)
@@ -195,7 +196,7 @@ def checkout(tmp_path_factory):
 def smoke(tmp_path_factory):
     checkout = fresh_copy(tmp_path_factory.mktemp("clone"))
     command = ["bash", "-c", readme_commands()[0]]
-    env = in_this_environment()
+    env = in_this_environment() | {"QUESTIONS": "50"}
 
     outputs = checkout / "workspace" / "runs" / "smoke" / "outputs"
 
