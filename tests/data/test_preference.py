@@ -78,5 +78,9 @@ def test_orpo_rows_are_judged_and_their_numbers_are_not_told(tmp_path, preflight
     values |= {"datasets": [{"path": str(path), "ds_type": "json", "type": "chat_template.argilla"}], "rl": "orpo", "chat_template": "chatml"}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values | {"remove_unused_columns": False, "orpo_alpha": 0.1}))
     ran = preflight(tmp_path / "c.yaml", "--plan-only", "--json")
-    assert [code for code in ran.codes if code.startswith("data.")] == ["data.not-judged", "data.duplicates"]
+    assert [code for code in ran.codes if code.startswith("data.")] == [
+        "data.not-judged",
+        "data.duplicates",
+        "data.sql-not-checked",
+    ]  # their prompts hold no tables
     assert ran.json["plan"].get("steps") is None
