@@ -61,21 +61,21 @@ def terminal(work: Path, name: str, arguments: list[str], after: str = "", until
     photograph_text(work, name, [*shown, *lines])
 
 
-def photograph_text(work: Path, name: str, lines: list[str]) -> None:
+def photograph_text(work: Path, name: str, lines: list[str], width: int = 112) -> None:
     """Lines in a terminal's colours."""
     text = Text("\n".join(lines).rstrip())
     text.highlight_regex(r"(?m)^(error|warning|ok|info)\b.*$", "bold yellow")
     text.highlight_regex(
-        r"(?m)^(subscription|project|plan|Drive|disk|workspace|GPU|data|tokens a row|rows by tokens|tokenizer|step|run|memory|time|cost|checkpoints|results|SQL answers|wrong because|expected|given|question) ",
+        r"(?m)^(subscription|project|plan|Drive|disk|workspace|GPU|data|tokens a row|rows by tokens|tokenizer|step|run|memory|time|cost|checkpoints|results|SQL answers|wrong because|wrong|expected|given|question|eval loss|exact answers|base|adapter) ",
         "bold cyan",
     )
     text.highlight_regex(r"(?m)^What changes.*$|^The whole run.*$|^No error\.|cheapest|fastest", "bold green")
-    console = Console(record=True, width=112, file=io.StringIO())
+    console = Console(record=True, width=width, file=io.StringIO())
     console.print(text)
     svg = console.export_svg(title="preflight")
     height = round(float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)[1]))  # type: ignore[index]
     (work / f"{name}.html").write_text(f"<body style='margin:0'>{svg}</body>", encoding="utf-8")
-    photograph((work / f"{name}.html").as_uri(), name, 1390, height + 12)
+    photograph((work / f"{name}.html").as_uri(), name, round(1390 * width / 112), height + 12)
 
 
 def lengths(work: Path) -> None:
@@ -138,8 +138,8 @@ def evaluation(work: Path, workspace: Path) -> None:
     done = subprocess.run(
         [sys.executable, *command, "--workspace", str(workspace)], cwd=CHECKOUT, capture_output=True, text=True, env=os.environ | {"COLUMNS": "110"}
     )
-    lines = done.stdout.partition("\nadapter   ")[0].splitlines()
-    photograph_text(work, "evaluation", [f"python {' '.join(command)}", *lines])
+    lines = done.stdout.partition("\n\nquestion")[0].splitlines()  # an example follows, and where things lie
+    photograph_text(work, "evaluation", [f"python {' '.join(command)}", "", *lines], width=120)
 
 
 def photograph(address: str, name: str, width: int, height: int, clicks: Sequence[str] = ()) -> None:

@@ -34,11 +34,12 @@ def show_figures(console: Console, executed: Mapping[str, Figures]) -> None:
 
 
 def example(figures: Figures) -> Iterator[str]:
-    """The wrong answer whose proof is the shortest, as lines; none where no answer has one."""
+    """The wrong answer whose proof is the shortest but not empty, if there is such, as lines; none where no answer has a proof."""
     proved = [answer for answer in figures.wrong_answers if answer["proof"] and answer["proof"]["given"]]
     if not proved:
         return
-    answer = min(proved, key=lambda one: (sum(len(table["rows"]) for table in one["proof"]["tables"]), one["line"]))
+    rows = {answer["line"]: sum(len(table["rows"]) for table in answer["proof"]["tables"]) for answer in proved}
+    answer = min(proved, key=lambda one: (rows[one["line"]] == 0, rows[one["line"]], one["line"]))
     yield ""
     yield f"{'wrong':<{WIDTH}}{answer['cause']}, line {answer['line']} of the test rows"
     yield f"{'question':<{WIDTH}}{' '.join(answer['question'].replace('[INST]', '').replace('[/INST]', '').strip().rpartition(chr(10))[2].split())}"
