@@ -27,7 +27,7 @@ def main() -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from preflight.training.evaluation.generation import _load, ask
+    from preflight.training.evaluation.generation import ask, load_model
 
     args.work.mkdir(parents=True, exist_ok=True)
     model, adapter = make_model(args.work, "7b"), args.work / "adapter"
@@ -41,7 +41,7 @@ def main() -> None:
     assert tokenizer
     questions = read_questions(CHECKOUT / "sample_data/test_postgres.jsonl", strategy, values, tokenizer, args.questions)
     begun = time.perf_counter()
-    asked = _load(values, adapter, questions)
+    asked = load_model(values, adapter, questions)
     loaded, size = time.perf_counter() - begun, asked.batch_size(questions)
     longest = asked.longest
     del asked

@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
+import history  # noqa: E402
 from rows import write_rows  # noqa: E402
 
 from preflight.checkpoints.stage import PLUGIN  # noqa: E402
@@ -40,7 +40,6 @@ from preflight.config.yaml_file import read_yaml  # noqa: E402
 from preflight.machine.gpu import inspect_gpus  # noqa: E402
 
 CONFIGS = {"kit": "mistral_qlora.yaml", "padded": "mistral_qlora_padded.yaml"}
-HISTORY = CHECKOUT / "docs/benchmarks.jsonl"  # a line for each variant and run of this
 SKIP = 5  # steps that warm up, and don't count
 SHAPES = {
     "7b": {},
@@ -105,25 +104,10 @@ def main() -> None:
                 known = {"gpu": found.gpus[0].name, "date": time.strftime("%Y-%m-%d"), "matmul": rate, "results": [vars(r) for r in results]}
                 args.out.write_text(json.dumps(known))
     print("\n" + table(results, bound))
-    for line in compare(results, bound, found.gpus[0].name):
-        print(line)
-
-
-def compare(results: list[Result], bound: float, gpu: str) -> Iterator[str]:
-    """Each variant beside the last time that it ran on such a GPU; then it is written there too. Shares of the bound are compared: cards differ."""
-    earlier: dict[str, dict[str, Any]] = {}
-    for line in HISTORY.read_text().splitlines() if HISTORY.exists() else ():
-        if (entry := json.loads(line))["gpu"] == gpu:
-            earlier |= {entry["variant"]: entry}
-    with HISTORY.open("a") as file:
-        for variant in dict.fromkeys(result.variant for result in results):
-            runs = [result for result in results if result.variant == variant]
-            share = statistics.median(run.tokens_per_second for run in runs) / bound
-            now = {"gpu": gpu, "date": time.strftime("%Y-%m-%d"), "variant": variant, "tokens_per_second": round(share * bound)}
-            now |= {"of_bound": round(share, 4), "allocated_gib": round(runs[0].allocated_gib, 1), "runs": len(runs)}
-            file.write(json.dumps(now) + "\n")
-            if before := earlier.get(variant):
-                yield f"{variant}: {share:.1%} of the bound, {before['of_bound']:.1%} on {before['date']}: {share / before['of_bound'] - 1:+.1%}"
+    for middle in medians(results):
+        count = sum(result.variant == middle.variant for result in results)
+        if line := history.add(found.gpus[0].name, middle.variant, middle.tokens_per_second, bound, middle.allocated_gib, count):
+            print(line)
 
 
 def make_model(work: Path, shape: str) -> Path:
@@ -258,8 +242,8 @@ def shown(result: Result, bound: float) -> str:
     )
 
 
-def table(results: list[Result], bound: float) -> str:
-    """As docs/benchmarks.md shows it: the median of each variant's runs, slowest first."""
+def medians(results: list[Result]) -> list[Result]:
+    """Of each variant the median of its runs, slowest first."""
     by_name: dict[str, list[Result]] = {}
     for result in results:
         by_name.setdefault(result.variant, []).append(result)
@@ -269,7 +253,12 @@ def table(results: list[Result], bound: float) -> str:
         )
         for runs in by_name.values()
     ]
-    middle.sort(key=lambda result: result.tokens_per_second)
+    return sorted(middle, key=lambda result: result.tokens_per_second)
+
+
+def table(results: list[Result], bound: float) -> str:
+    """As docs/benchmarks.md shows it."""
+    middle = medians(results)
     slowest = middle[0].tokens_per_second if middle else math.nan
     lines = ["| variant | tokens/s | times the slowest | of the bound | allocated GiB | reserved GiB |", "|---|---|---|---|---|---|"]
     lines += [

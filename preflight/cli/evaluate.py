@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_finished, latest_complete
@@ -96,14 +95,12 @@ def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test
     if questions:
         from preflight.training.evaluation.generation import ask  # torch, which --help and --test-loss do without
 
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"asking base and adapter the questions of {test.name}", total=2 * len(questions))
-            update = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
-            asked = ask(values, run.outputs, questions, update, SECONDS if limit is None else None)
-        rows = [execution.Asked(line=one.line, question=one.question, expected=one.answer) for one in asked.questions]
-        with progress_bar() as show_progress:
+        with progress_bar() as progress:
+            asking = partial(progress, f"asking base and adapter the questions of {test.name}")
+            asked = ask(values, run.outputs, questions, asking, SECONDS if limit is None else None)
+            rows = [execution.Asked(line=one.line, question=one.question, expected=one.answer) for one in asked.questions]
             given = {"base": asked.base, "adapter": asked.adapter}
-            executed, why = execution.judge_answers(rows, given, partial(show_progress, "running the answers on PostgreSQL"))
+            executed, why = execution.judge_answers(rows, given, partial(progress, "running the answers on PostgreSQL"))
     state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
     return result.summarise(asked, state, run.outputs, executed, why, len(available))
 

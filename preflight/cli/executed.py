@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from preflight.training.evaluation.answers import last_line
 from preflight.training.evaluation.execution import Figures, ordered_causes
 
 MOST_SHOWN = 12  # rows of a result
@@ -42,7 +43,7 @@ def example(figures: Figures) -> Iterator[str]:
     answer = min(proved, key=lambda one: (rows[one["line"]] == 0, rows[one["line"]], one["line"]))
     yield ""
     yield f"{'wrong':<{WIDTH}}{answer['cause']}, line {answer['line']} of the test rows"
-    yield f"{'question':<{WIDTH}}{' '.join(answer['question'].replace('[INST]', '').replace('[/INST]', '').strip().rpartition(chr(10))[2].split())}"
+    yield f"{'question':<{WIDTH}}{' '.join(last_line(answer['question']).split())}"
     yield f"{'expected':<{WIDTH}}{' '.join(answer['expected'].split())}"
     yield f"{'given':<{WIDTH}}{' '.join(answer['given'].split())}"
     yield from proof_lines(answer["proof"])

@@ -17,9 +17,9 @@ WHERE c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname NOT 
 ORDER BY c.oid, a.attnum
 """
 CONSTRAINTS = """
-SELECT n.nspname, c.relname, k.contype::text, coalesce((SELECT array_agg(a.attname::text) FROM pg_attribute a
-       WHERE a.attrelid = c.oid AND a.attnum = ANY (k.conkey)), '{}'), pg_get_constraintdef(k.oid)
-FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE k.contype IN ('p', 'u', 'c')
+SELECT n.nspname, c.relname, coalesce((SELECT array_agg(a.attname::text) FROM pg_attribute a
+       WHERE a.attrelid = c.oid AND a.attnum = ANY (k.conkey)), '{}')
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE k.contype IN ('p', 'u')
 """
 
 
@@ -37,13 +37,12 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table, with the sets of columns that no two of its rows share and the text of its checks."""
+    """A table, with the sets of columns that no two of its rows share."""
 
     schema: str
     name: str
     columns: tuple[Column, ...]
     unique: tuple[frozenset[str], ...]
-    checks: tuple[str, ...]
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""
@@ -61,17 +60,9 @@ def read_catalog(connection: "Connection[tuple[object, ...]]") -> tuple[Table, .
         column = Column(name=str(name), type=str(kind), shown=str(shown), not_null=bool(not_null), generated=bool(generated), labels=_texts(labels))
         columns.setdefault((str(schema), str(table)), []).append(column)
     unique: dict[tuple[str, str], list[frozenset[str]]] = {}
-    checks: dict[tuple[str, str], list[str]] = {}
-    for schema, table, kind, names, text in connection.execute(CONSTRAINTS):
-        key = (str(schema), str(table))
-        if kind == "c":
-            checks.setdefault(key, []).append(str(text))
-        else:
-            unique.setdefault(key, []).append(frozenset(_texts(names)))
-    return tuple(
-        Table(schema=key[0], name=key[1], columns=tuple(found), unique=tuple(unique.get(key, ())), checks=tuple(checks.get(key, ())))
-        for key, found in columns.items()
-    )
+    for schema, table, names in connection.execute(CONSTRAINTS):
+        unique.setdefault((str(schema), str(table)), []).append(frozenset(_texts(names)))
+    return tuple(Table(schema=key[0], name=key[1], columns=tuple(found), unique=tuple(unique.get(key, ()))) for key, found in columns.items())
 
 
 def _texts(value: object) -> tuple[str, ...]:

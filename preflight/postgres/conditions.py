@@ -7,7 +7,7 @@ from typing import Any
 from preflight.postgres.catalog import Table
 from preflight.postgres.constants import constants_of
 from preflight.postgres.scopes import Key, Scope, names_of
-from preflight.postgres.trees import Tree, UnreadableError, constant, read_query, shallow, strings, walk
+from preflight.postgres.trees import Tree, constant, shallow, strings, walk
 
 OPERATORS = {"=", "<>", "<", "<=", ">", ">=", "~~", "!~~", "~~*", "!~~*"}
 FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -41,20 +41,12 @@ class Conditions:
 
 
 def read_conditions(query: Tree, tables: Sequence[Table]) -> Conditions:
-    """What a query asks of the tables, and what their checks do."""
+    """What a query asks of the tables."""
     found = Conditions()
     for kind, node in walk(query):
         if kind == "ResTarget" and "name" in node and "ColumnRef" not in node.get("val", {}):
             found.derived.setdefault(str(node["name"]), []).append(node)
     _read_select(query, None, tables, found)
-    for table in tables:
-        for check in table.checks:
-            body = check.removeprefix("CHECK").removesuffix("NOT VALID").removesuffix("NO INHERIT")
-            try:
-                tree = read_query(f'SELECT 1 FROM "{table.name}" WHERE {body}')
-            except UnreadableError:
-                continue
-            _read_select(tree, None, [table], found)
     found.atoms = list(dict.fromkeys(found.atoms))
     return found
 

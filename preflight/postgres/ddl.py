@@ -6,6 +6,7 @@ Foreign keys go as well, since parents may be missing or come later; they are ke
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from preflight.postgres.ddl_dialects import translate
@@ -66,8 +67,9 @@ def read_schema(prompt: str) -> Schema:
     return schema_of(find_statements(prompt))
 
 
+@lru_cache(256)
 def schema_of(found: Found) -> Schema:
-    """The tables of the statements that were found in a prompt, or why they can't be read."""
+    """The tables of the statements that were found in a prompt, or why they can't be read. Many prompts hold the same."""
     if found.unread:
         return Schema(unread=found.unread)
     if len(found.statements) > MOST:

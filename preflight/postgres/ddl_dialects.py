@@ -6,7 +6,7 @@ Read part by part, not by a grammar: MySQL, SQLite, SQL Server and Oracle differ
 import re
 from collections.abc import Iterator
 
-from preflight.postgres.ddl_text import GAP, NAME, NAME_PART, TABLE, closing, marks
+from preflight.postgres.ddl_text import GAP, NAME, NAME_PART, TABLE, closing, marks, quoted
 from preflight.postgres.ddl_types import TYPES
 
 SIMPLE = re.compile(r"[\w$#]+")
@@ -136,4 +136,4 @@ def _name(name: str) -> str:
 def _folded(part: str) -> str:
     bare = part[1:-1].replace('""', '"') if part[0] in '"`[' else part
     bare = bare.lower() if SIMPLE.fullmatch(bare) else bare
-    return '"' + bare.replace('"', '""') + '"'
+    return quoted(bare)

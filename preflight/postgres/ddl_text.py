@@ -77,6 +77,11 @@ def find_statements(prompt: str) -> Found:
     return Found(statements=tuple(text for _, text in sorted(found)))
 
 
+def quoted(name: str) -> str:
+    """A name as DDL writes it, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _looks_like_columns(prompt: str, start: int) -> bool:
     """Whether brackets behind a word such as `statements` hold columns, and no remark."""
     stop = closing(prompt, start - 1)

@@ -10,10 +10,11 @@ from preflight.postgres.comparing import Expected, Order, compare
 from preflight.postgres.conditions import add_constants, read_conditions
 from preflight.postgres.databases import Database, make_databases
 from preflight.postgres.ddl import Schema
+from preflight.postgres.exchange import TooLargeError
 from preflight.postgres.links import find_parents
 from preflight.postgres.ordering import Ranking, may_vary, read_ranking, run_expected
 from preflight.postgres.proving import Proof, Rows, ShownTable, smallest
-from preflight.postgres.running import MOST_ROWS, RESOURCES, LostError, RefusedError, Result, TooLargeError, run_query
+from preflight.postgres.running import MOST_ROWS, RESOURCES, LostError, RefusedError, Result, run_query
 from preflight.postgres.sessions import Session
 from preflight.postgres.trees import Tree, UnreadableError, read_query, read_statements, walk
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import queue
 import re
-import select
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from preflight.postgres.causes import RUNS, Verdict, explain, not_checked
 from preflight.postgres.ddl import Schema, schema_of
 from preflight.postgres.ddl_text import Found
+from preflight.postgres.exchange import StuckError, exchange
 from preflight.postgres.server import Server
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ class Question(NamedTuple):
     number: int  # of the caller's, to know it by
     ddl: Found
     answer: str
-
-
-class StuckError(Exception):
-    """The server gave no sign for longer than its own limit."""
 
 
 Done = queue.SimpleQueue[list[tuple[int, Verdict]] | None]
@@ -186,29 +182,11 @@ class Desk:
 
         if self.connection is None:
             raise OSError("PostgreSQL is gone")
-        connection, end, refused = self.connection.pgconn, time.monotonic() + seconds, ("", "")
+        connection = self.connection.pgconn
         try:
-            send(connection)
-            while connection.flush():
-                self._wait(connection, end, select.POLLIN | select.POLLOUT)
-                connection.consume_input()
-            while True:
-                while connection.is_busy():
-                    self._wait(connection, end, select.POLLIN)
-                    connection.consume_input()
-                result = connection.get_result()
-                if result is None:
-                    return refused
-                refused = refused if refused[0] else _refusal(result)
+            return _refusal(exchange(connection, lambda: send(connection), seconds))
         except psycopg.Error as error:
             raise OSError("PostgreSQL closed the connection") from error
-
-    @staticmethod
-    def _wait(connection: "PGconn", end: float, events: int) -> None:
-        poll = select.poll()
-        poll.register(connection.socket, events)
-        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
-            raise StuckError("PostgreSQL took too long")
 
 
 def _refusal(result: "PGresult") -> tuple[str, str]:

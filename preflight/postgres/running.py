@@ -1,15 +1,11 @@
 """Run one query as it stands, by a role that may only read: bounded in time, rows and bytes, and never more than one statement."""
 
 import contextlib
-import fcntl
-import select
-import struct
-import termios
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from preflight.postgres.exchange import StuckError, TooLargeError, exchange
 from preflight.postgres.limits import STATEMENT_SECONDS
 
 if TYPE_CHECKING:
@@ -40,10 +36,6 @@ class RefusedError(Exception):
     def is_timeout(self) -> bool:
         """Whether it took too long, which says nothing of its rows."""
         return self.sqlstate == TIMEOUT
-
-
-class TooLargeError(Exception):
-    """A result holds more bytes than any answer needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +87,16 @@ def _ask(session: "PGconn", send: Callable[[], None]) -> "PGresult":
     from psycopg import pq
 
     try:
-        send()
-        found = _wait(session)
+        found = exchange(session, send, PATIENCE, MOST_BYTES)
     except psycopg.Error as error:
         raise LostError(str(error)) from error
+    except StuckError as error:
+        session.get_cancel().cancel()
+        session.finish()
+        raise LostError("it did not end when it was told to") from error
+    except TooLargeError:
+        session.finish()
+        raise
     if session.status != pq.ConnStatus.OK:
         raise LostError(_line(session.error_message))
     if found.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
@@ -108,36 +106,6 @@ def _ask(session: "PGconn", send: Callable[[], None]) -> "PGresult":
     if state is None or state.startswith(b"57P"):
         raise LostError(_line(message))
     raise RefusedError(state.decode(), _line(message))
-
-
-def _wait(session: "PGconn") -> "PGresult":
-    end, read = time.monotonic() + PATIENCE, 0
-    last: PGresult | None = None
-    while True:
-        while session.is_busy():
-            if not select.select([session.socket], [], [], max(end - time.monotonic(), 0))[0]:
-                session.get_cancel().cancel()
-                session.finish()
-                raise LostError("it did not end when it was told to")
-            (waiting,) = struct.unpack("i", fcntl.ioctl(session.socket, termios.FIONREAD, bytes(4)))
-            read += waiting
-            if read > MOST_BYTES:
-                session.finish()
-                raise TooLargeError
-            session.consume_input()
-        found = session.get_result()
-        if found is None:
-            if last is None:
-                raise LostError("no answer")
-            return last
-        if last is None or _is_error(found) or not _is_error(last):
-            last = found
-
-
-def _is_error(found: "PGresult") -> bool:
-    from psycopg import pq
-
-    return found.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
 
 
 def _line(message: bytes | str) -> str:

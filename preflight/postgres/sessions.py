@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from preflight.postgres import ddl
 from preflight.postgres.catalog import Table, read_catalog
+from preflight.postgres.ddl_text import quoted
 from preflight.postgres.links import Row
 from preflight.postgres.running import LostError
 from preflight.postgres.server import Server
@@ -42,7 +43,7 @@ class Session:
         ddl.unload(self.owner)
         self._loaded, self.tables = None, ()
         ddl.load(self.owner, schema)
-        places = ", ".join(_quoted(name) for name in ("public", *schema.namespaces))
+        places = ", ".join(quoted(name) for name in ("public", *schema.namespaces))
         self.reader.execute(f"SET search_path = {places}".encode())
         self.tables = read_catalog(self.owner)
         self._loaded = schema
@@ -106,16 +107,12 @@ class Session:
                 connection.close()
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _name(table: Table) -> str:
-    return f"{_quoted(table.schema)}.{_quoted(table.name)}"
+    return f"{quoted(table.schema)}.{quoted(table.name)}"
 
 
 def _columns(table: Table) -> str:
-    return ", ".join(_quoted(column.name) for column in table.columns if not column.generated)
+    return ", ".join(quoted(column.name) for column in table.columns if not column.generated)
 
 
 def _values(table: Table, row: Row) -> str:

@@ -1,7 +1,7 @@
 """The syntax tree of a query as plain dictionaries, by PostgreSQL's own grammar. Nothing here runs a query."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 Tree = Mapping[str, Any]
@@ -48,29 +48,22 @@ def read_query(text: str) -> Tree:
     return dict(query)
 
 
-def walk(tree: Any) -> Iterator[tuple[str, Tree]]:
-    """(kind, node) of every node, the outer ones first."""
+def walk(tree: Any, closed: Collection[str] = ()) -> Iterator[tuple[str, Tree]]:
+    """(kind, node) of every node, the outer ones first; what lies in a node of the kinds `closed` is left out."""
     if isinstance(tree, list):
         for part in tree:
-            yield from walk(part)
+            yield from walk(part, closed)
     elif isinstance(tree, dict):
         for name, part in tree.items():
             if isinstance(part, dict) and name[:1].isupper():
                 yield name, part
-            yield from walk(part)
+            if name not in closed:
+                yield from walk(part, closed)
 
 
 def shallow(tree: Any) -> Iterator[tuple[str, Tree]]:
     """As `walk`, but not into sub-queries."""
-    if isinstance(tree, list):
-        for part in tree:
-            yield from shallow(part)
-    elif isinstance(tree, dict):
-        for name, part in tree.items():
-            if name[:1].isupper() and isinstance(part, dict):
-                yield name, part
-            if name not in ("SelectStmt", "SubLink"):
-                yield from shallow(part)
+    return walk(tree, ("SelectStmt", "SubLink"))
 
 
 def strings(nodes: Any) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ def _aggregates(tree):
             for copy, node in _each(tree, old):
                 yield "aggregate", _swap(copy, node, other(this=node.this.copy()))
     for copy, node in _each(tree, exp.Count):
-        yield "aggregate", _swap(copy, node, exp.Count(this=exp.Literal.number(1)).copy()) if False else _count_distinct(copy, node)
+        yield "aggregate", _count_distinct(copy, node)
 
 
 def _count_distinct(copy, node):

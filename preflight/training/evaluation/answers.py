@@ -26,9 +26,14 @@ class Question:
 
     @property
     def shown(self) -> str:
-        """The last line of the question that is not markup."""
-        bare = MARKER.sub("", self.question.replace("[INST]", ""))
-        return bare.strip().rpartition("\n")[2].strip()
+        """What is asked, for people."""
+        return last_line(self.question)
+
+
+def last_line(question: str) -> str:
+    """The last line of a question that is not markup."""
+    bare = MARKER.sub("", question.replace("[INST]", ""))
+    return bare.strip().rpartition("\n")[2].strip()
 
 
 @dataclass(frozen=True, kw_only=True)

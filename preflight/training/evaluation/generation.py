@@ -24,7 +24,7 @@ SMALL = 100_000_000  # parameters: below, threads on a CPU wait for one another 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class LoadedModel:
     """A model that is asked: greedy answers of at most `longest` tokens, each ended by any of the `stops`."""
 
     model: Any
@@ -62,7 +62,7 @@ def ask(
     An answer that is longer than any expected one by half is cut: it runs on, and whatever runs on is wrong.
     """
     disable_progress_bar()
-    asked = _load(config, adapter, questions)
+    asked = load_model(config, adapter, questions)
     order = list(range(len(questions)))
     if seconds is not None:
         random.Random(0).shuffle(order)  # noqa: S311
@@ -92,7 +92,7 @@ def ask(
     return Answers(questions=[questions[i] for i in kept], base=base, adapter=given)
 
 
-def _load(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question]) -> Asked:
+def load_model(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question]) -> LoadedModel:
     """The base with the adapter on it, on eager attention: sdpa gives NaN for rows that begin with padding."""
     dtype = torch.bfloat16 if config.get("bf16") else torch.float16 if config.get("fp16") else torch.float32
     quantisation = (
@@ -114,7 +114,7 @@ def _load(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question
     ends = tokenizer.convert_tokens_to_ids([*ENDS, *(str(token) for token in config.get("eot_tokens") or ())])
     stops = {tokenizer.eos_token_id, *ends} - {None, tokenizer.unk_token_id}
     longest = max(len(ids) for ids in tokenizer([question.answer for question in questions])["input_ids"])
-    return Asked(model=model, tokenizer=tokenizer, stops=sorted(stops), longest=int(LONGER * longest) + MARGIN)
+    return LoadedModel(model=model, tokenizer=tokenizer, stops=sorted(stops), longest=int(LONGER * longest) + MARGIN)
 
 
 def _fits_unpacked(model: Any) -> bool:
