@@ -151,9 +151,8 @@ class _Seen:
     def run(self) -> SqlAnswers | None:
         """Add what the answers do on the tables of their prompts."""
         asked = {path: scan.asked for path, scan in self.scans.items()}
-        answers, found = run_answers(
-            asked, {path: (scan.parsed - scan.not_sql, scan.not_sql) for path, scan in self.scans.items()}, _limits(), progress_line
-        )
+        counts = {path: scan.answers for path, scan in self.scans.items()}
+        answers, found = run_answers(asked, counts, _limits(), progress_line)
         self.findings += found
         return answers
 

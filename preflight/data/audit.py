@@ -93,7 +93,7 @@ def audit_rows(
     said = DatasetLengths(
         sql=sql,
         asked={file.path: scan.asked for file, scan in scans.items() if scan.asked},
-        answers={file.path: (scan.parsed - scan.not_sql, scan.not_sql) for file, scan in scans.items()},
+        answers={file.path: scan.answers for file, scan in scans.items()},
     )
     if reason or tokenizer is None or any(key not in lengths for key in entries):
         return said, findings + ([_skipped(f"steps were not counted: {reason}")] if reason not in ("", MISSING, UNJUDGED) else [])

@@ -65,6 +65,11 @@ class FileScan:
     asked: list[Asked] = field(default_factory=list)  # of the rows that are measured, the answers that it took
     ddl: dict[Found, Found] = field(default_factory=dict)  # each once: many rows ask of the same tables
 
+    @property
+    def answers(self) -> tuple[int, int]:
+        """(the answers that PostgreSQL parses, those that it does not)."""
+        return self.parsed - self.not_sql, self.not_sql
+
     def extend(self, later: "FileScan") -> None:
         """Add what was found in the rows that follow."""
         self.digests.extend(later.digests)
