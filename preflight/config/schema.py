@@ -67,7 +67,7 @@ class Problem:
 def find_problems(config: Config, schema: Mapping[str, Any], reader: str = "Axolotl") -> list[Problem]:
     """Each key, at any depth, that the schema does not have, with the nearest one it has, and each value that it does not take.
     `reader` is the program that would read the config."""
-    problems = [Problem(path=path, finding=finding) for path, finding in find_unusable(config)]
+    problems = [Problem(path=path, finding=finding) for path, finding in find_unusable(config, _numeric(schema))]
     found = Draft202012Validator(schema).iter_errors(dict(config.values))
     for error in chain.from_iterable(map(_leaves, found)):
         path = ".".join(str(part) for part in error.absolute_path)
@@ -78,6 +78,12 @@ def find_problems(config: Config, schema: Mapping[str, Any], reader: str = "Axol
             problems.append(_bad_value(config, path, error))
     # one value may break two rules with one message
     return sorted(dict.fromkeys(problems), key=lambda problem: config.file.lines.get(problem.path, 0))
+
+
+def _numeric(schema: Mapping[str, Any]) -> list[str]:
+    """The keys that take a number."""
+    options = {key: (option, *option.get("anyOf", ())) for key, option in schema.get("properties", {}).items()}
+    return [key for key, found in options.items() if any(one.get("x-kind") == "number" for one in found)]
 
 
 def repaired(config: Config, problems: Sequence[Problem]) -> Config:

@@ -46,6 +46,8 @@ LINES = [
     ("sequence_len", "-5"),
     ("sequence_len", "0"),
     ("save_steps", "1e400"),
+    ("save_steps", "nan"),  # to YAML a word, to Axolotl a number: internal.crash (make fuzz, 2026-11-26)
+    ("learning_rate", '"-inf"'),
     ("save_steps", "-0.5"),
     ("max_steps", "-1"),
     ("warmup_ratio", ".inf"),
@@ -115,6 +117,16 @@ def judged(tmp_path, text, *overrides):
 def test_a_value_that_nobody_expects(tmp_path, key, value):
     lines = [line for line in (BASE + ("" if key == "datasets" else ROWS)).splitlines() if not line.startswith(f"{key}:")]
     judged(tmp_path, "\n".join([*lines, f"{key}: {value}"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("save_steps", "nan"), ("learning_rate", '"-inf"'), ("num_epochs", "1e400"), ("warmup_ratio", "Infinity")]
+)
+def test_a_word_for_a_number_that_is_none_is_a_bad_value(tmp_path, key, value):
+    report = judged(tmp_path, "\n".join([*(line for line in (BASE + ROWS).splitlines() if not line.startswith(f"{key}:")), f"{key}: {value}"]))
+    assert [f.message for f in report.findings if f.code == "config.bad-value"] == [
+        f"{key}: {value.strip(chr(34))!r} is no number that a run can be counted with"
+    ]
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
