@@ -121,30 +121,42 @@ class _Making:
         rng = random.Random(f"{self.seed}/{table.name}")
         profile, atoms = self.profile, [atom for atom in self.found.atoms if atom.key[0] == table.name]
         count = max(profile.rows + rng.randint(-2, 2), self.found.limit + 3 if self.found.limit else 0)
-        if profile.grouped:
-            count = max(count, sum(self._sizes()) + 2)
         modes: list[Atom | bool | None] = []
-        for number in range(min(count, MOST_ROWS)):
+        if profile.grouped:
+            modes = [
+                True if meets_all or not atoms else rng.choice(atoms)
+                for size, beside in self._groups()
+                for meets_all in [True] * size + [False] * beside
+            ]
+            count = max(count, len(modes) + 2)
+        for number in range(len(modes), min(count, MOST_ROWS)):
             drawn = rng.random()
             if number < min(len(atoms), count // 2) and not profile.grouped:  # each is missed once at least
                 modes.append(atoms[number])
-            elif drawn < profile.meeting or (profile.grouped and number < sum(self._sizes())):
+            elif drawn < profile.meeting:
                 modes.append(True)
             else:
                 modes.append(rng.choice(atoms) if atoms and drawn < profile.meeting + profile.missing else None)
         return modes
 
-    def _sizes(self) -> tuple[int, ...]:
-        most = max(self.found.counts, default=2)
-        return (most + 1, most, max(most - 1, 1))
+    def _groups(self) -> tuple[tuple[int, int], ...]:
+        """The groups of the sizes that the query compares with: how many rows meet all conditions, and how many beside them don't.
 
-    def _block(self, number: int) -> int:
-        """The group that a row belongs to, where groups have the sizes that the query compares with."""
-        for block, size in enumerate(self._sizes()):
-            if number < size:
-                return block
-            number -= size
-        return len(self._sizes())
+        Those beside make a group large enough for who forgets a condition. The last group's rows belong to no parent, where there are NULLs.
+        """
+        most = max(self.found.counts, default=2)
+        return ((most + 1, 0), (most, 1), (max(most - 1, 1), 1), *(((most + 1, 0),) if self.profile.nulls else ()))
+
+    def _has_parent(self, number: int) -> bool:
+        return self._group(number) < len(self._groups()) - bool(self.profile.nulls)
+
+    def _group(self, number: int) -> int:
+        """The group that a row belongs to; their number for those that belong to none."""
+        for group, sizes in enumerate(self._groups()):
+            if number < sum(sizes):
+                return group
+            number -= sum(sizes)
+        return len(self._groups())
 
     def _distinct(
         self, table: Table, column: Column, modes: Sequence[Atom | bool | None], made: Mapping[Key, list[str | None]], rng: random.Random
@@ -186,15 +198,16 @@ class _Making:
                 value = self._reference(parents, mode, number, rng)
             elif self.profile.grouped and key in self.found.grouped and not self._is_parent(table) and pool:
                 value = (
-                    choose(pool, self.pools[key].around, atoms, column, None, rng)
-                    if self._block(number) > 2
-                    else pool[self._block(number) % len(pool)]
+                    pool[self._group(number) % len(pool)]
+                    if self._has_parent(number)
+                    else choose(pool, self.pools[key].around, atoms, column, None, rng)
                 )
             else:
                 value = choose(pool, self.pools[key].around, atoms, column, mode, rng)
             wanted = mode is True and any(atom.operator == "null" for atom in atoms) and may_be_null
             missed = isinstance(mode, Atom) and mode.key == key and mode.operator == "not null" and may_be_null
-            alone = bool(link and self.profile.nulls and may_be_null) and number == whole  # it refers to nothing, and meets all else
+            orphan = number == whole or (self.profile.grouped and self._group(number) == len(self._groups()) - 1)
+            alone = bool(link and self.profile.nulls and may_be_null) and orphan  # it refers to nothing, and meets all else
             values.append(None if wanted or missed or alone or (rng.random() < nulls and not self._needs(mode, atoms)) else value)
         return values
 
@@ -207,8 +220,8 @@ class _Making:
 
     def _reference(self, parents: Sequence[tuple[str, Atom | bool | None]], mode: Atom | bool | None, number: int, rng: random.Random) -> str:
         meeting = [value for value, how in parents if how is True]
-        if self.profile.grouped and meeting and self._block(number) < 3:
-            return meeting[self._block(number) % len(meeting)]
+        if self.profile.grouped and meeting and self._has_parent(number):
+            return meeting[self._group(number) % len(meeting)]
         if mode is True and meeting and rng.random() < 0.7:
             return rng.choice(meeting)
         return rng.choice(parents)[0]

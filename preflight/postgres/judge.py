@@ -14,7 +14,7 @@ from preflight.postgres.exchange import TooLargeError
 from preflight.postgres.links import find_parents
 from preflight.postgres.ordering import Ranking, may_vary, read_ranking, run_expected
 from preflight.postgres.proving import Proof, Rows, ShownTable, smallest
-from preflight.postgres.running import MOST_ROWS, RESOURCES, LostError, RefusedError, Result, run_query
+from preflight.postgres.running import MOST_ROWS, RESOURCES, RefusedError, Result, run_query
 from preflight.postgres.sessions import Session
 from preflight.postgres.trees import Tree, UnreadableError, read_query, read_statements, walk
 
@@ -74,10 +74,6 @@ def judge_pair(session: Session, pair: Pair, databases: int = DATABASES) -> Judg
         return _unchecked(f"the expected answer: {error}")
     try:
         session.load(pair.schema)
-    except psycopg.OperationalError as error:
-        if session.owner.closed:
-            raise LostError(str(error)) from error
-        return _unchecked(f"the schema does not load: {_line(error)}")
     except psycopg.Error as error:
         return _unchecked(f"the schema does not load: {_line(error)}")
     session.fill(dict.fromkeys(session.tables, ()) if len(session.tables) <= 20 else {})

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from preflight.postgres import ddl
@@ -35,21 +35,38 @@ class Session:
         self.reader: Connection[tuple[object, ...]] = self.server.connect(self.database, "reader")
         self._process = self.reader.info.backend_pid
 
+    @contextlib.contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """LostError in the place of an error that came with the end of a connection: when one process dies, the server ends them all."""
+        import psycopg
+
+        try:
+            yield
+        except psycopg.OperationalError as error:
+            if self.owner.closed or self.reader.closed:
+                raise LostError(str(error)) from error
+            raise
+
     def load(self, schema: ddl.Schema) -> None:
-        """Make the schema's tables, unless they are there. Raises psycopg.Error, after which none are."""
+        """Make the schema's tables, unless they are there. Raises psycopg.Error, after which none are, and LostError."""
         if self._loaded == schema:
             return
-        self.reader.execute("ROLLBACK")
-        ddl.unload(self.owner)
-        self._loaded, self.tables = None, ()
-        ddl.load(self.owner, schema)
-        places = ", ".join(quoted(name) for name in ("public", *schema.namespaces))
-        self.reader.execute(f"SET search_path = {places}".encode())
-        self.tables = read_catalog(self.owner)
-        self._loaded = schema
+        with self._noticing():
+            self.reader.execute("ROLLBACK")
+            ddl.unload(self.owner)
+            self._loaded, self.tables = None, ()
+            ddl.load(self.owner, schema)
+            places = ", ".join(quoted(name) for name in ("public", *schema.namespaces))
+            self.reader.execute(f"SET search_path = {places}".encode())
+            self.tables = read_catalog(self.owner)
+            self._loaded = schema
 
     def fill(self, rows: Mapping[Table, tuple[Row, ...]], backwards: bool = False) -> None:
-        """Have these rows in these tables, and no others. One that breaks a constraint is left out. Raises psycopg.Error."""
+        """Have these rows in these tables, and no others. One that breaks a constraint is left out. Raises psycopg.Error and LostError."""
+        with self._noticing():
+            self._fill(rows, backwards)
+
+    def _fill(self, rows: Mapping[Table, tuple[Row, ...]], backwards: bool) -> None:
         import psycopg
 
         statements = ["BEGIN", *(f"DELETE FROM {_name(table)}" for table in rows)]

@@ -180,7 +180,8 @@ def is_equivalent(kind: str, expected: str, mutant: str) -> bool:
     """
     before, after = parse(expected), parse(mutant)
     if kind == "distinct":
-        select = next((one for one in after.find_all(exp.Select) if one.args.get("distinct")), None)
+        pairs = zip(before.find_all(exp.Select), after.find_all(exp.Select), strict=True)
+        select = next((new for old, new in pairs if new.args.get("distinct") and not old.args.get("distinct")), None)
         if select is None:
             return False
         if select.find_ancestor(exp.In) or (select.find_ancestor(exp.GT) and select.find(exp.AggFunc)):
