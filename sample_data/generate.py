@@ -40,7 +40,7 @@ def items(seed: int) -> Iterator[Item]:
 
 
 def split_of(sql: str) -> str:
-    """The one split that may hold this answer: decided by the answer alone, so splits can't share one."""
+    """The one split that may hold this answer, in whichever way it is put: decided by `Draft.sql` alone, so splits can't share one."""
     share = random.Random(f"{SEED} {sql}").random()
     return "train" if share < 0.8 else "val" if share < 0.9 else "test"
 
@@ -52,7 +52,7 @@ def rows() -> dict[str, list[tuple[str, str]]]:
     rng = random.Random(SEED)
     for schema, _, draft in items(SEED):
         split = split_of(draft.sql)
-        pair = prompt(schema, rng.choice(draft.wordings)), draft.sql
+        pair = prompt(schema, rng.choice(draft.wordings)), rng.choice(draft.ways)
         if pair not in seen and len(found[split]) < SPLITS[split]:
             seen.add(pair)
             found[split].append(pair)
@@ -79,7 +79,7 @@ def corpus(documents: int) -> Iterator[str]:
         rng.shuffle(drafts)
         # the two documents hold different drafts: nothing to learn the pairing from
         yield prompt(schema, "\n".join(w for draft in drafts[:4] for w in rng.sample(draft.wordings, len(draft.wordings))))
-        yield prompt(schema, "\n".join(draft.sql for draft in drafts[4:] for _ in range(2)))
+        yield prompt(schema, "\n".join(sql for draft in drafts[4:] for sql in (rng.choice(draft.ways),) * 2))
         drafts.clear()
         documents -= 2
         if documents <= 0:

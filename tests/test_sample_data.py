@@ -1,10 +1,12 @@
 import json
+import random
 import re
 
 import pglast
 import pytest
 from tokenizers import Tokenizer
 
+from preflight.training.evaluation.execution import Asked, judge_answers
 from sample_data import base, generate
 from sample_data.questions import KINDS
 from sample_data.schemas import SCHEMAS
@@ -23,6 +25,30 @@ def test_sizes_and_kinds():
     assert {split: len(pairs) for split, pairs in ROWS.items()} == {"train": 2000, "val": 200, "test": 200}
     assert 30 <= len(KINDS) <= 40
     assert len(SCHEMAS) == 6
+
+
+def test_most_kinds_are_answered_in_two_ways_and_both_are_in_the_rows():
+    schema = SCHEMAS[0]
+    drafts = [kind(generate.Pick(random.Random(7), schema)) for kind in KINDS]
+    assert sum(len(draft.ways) == 2 for draft in drafts) / len(drafts) > 0.6
+    answers = {answer for pairs in ROWS.values() for _, answer in pairs}
+    for split in ROWS.values():
+        subqueries = sum(" IN (SELECT " in answer for _, answer in split)
+        joins = sum(" JOIN " in answer for _, answer in split)
+        assert subqueries > len(split) * 0.04, "about half of the questions about two tables"
+        assert joins > len(split) * 0.04
+    assert any("FETCH FIRST" in answer for answer in answers)
+
+
+def test_each_way_is_right_to_the_judge_where_the_other_is_expected():
+    drafts = [(schema, kind(generate.Pick(random.Random(seed), schema))) for seed, schema in enumerate(SCHEMAS) for kind in KINDS]
+    two = [(schema.ddl, draft.ways) for schema, draft in drafts if draft.other]
+    for expected, given in ((0, 1), (1, 0)):
+        asked = [Asked(line=line, question=ddl, expected=ways[expected]) for line, (ddl, ways) in enumerate(two)]
+        executed, why = judge_answers(asked, {"other": [ways[given] for _, ways in two]})
+        figures = executed["other"]
+        assert (why, figures.wrong, figures.exact) == ("", 0, 0), figures.wrong_answers
+        assert figures.right > 0.95 * len(asked), figures.reasons
 
 
 def test_the_splits_share_no_answer_and_no_pair_stands_twice():
@@ -46,7 +72,25 @@ def test_the_grammar_would_notice():
 def test_every_answer_names_only_columns_of_its_tables():
     columns = {schema.ddl: set(re.findall(r"\w+", schema.ddl)) for schema in SCHEMAS}
     words = {"SELECT", "FROM", "WHERE", "AND", "ORDER", "BY", "DESC", "LIMIT", "GROUP", "HAVING", "JOIN", "ON", "IN", "NOT", "LIKE"}
-    words |= {"BETWEEN", "DISTINCT", "IS", "NULL", "EXTRACT", "YEAR", "count", "sum", "avg", "min", "max"}
+    words |= {
+        "BETWEEN",
+        "DISTINCT",
+        "IS",
+        "NULL",
+        "EXTRACT",
+        "YEAR",
+        "OR",
+        "FETCH",
+        "FIRST",
+        "ROWS",
+        "ONLY",
+        "left",
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+    }
     for user, answer in ROWS["train"]:
         names = set(re.findall(r"[A-Za-z_]+", re.sub(r"'[^']*'", "", answer)))
         assert names <= words | columns[user.partition("\n\n")[0]], answer
