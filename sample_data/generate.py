@@ -46,16 +46,16 @@ def split_of(sql: str) -> str:
 
 
 def rows() -> dict[str, list[tuple[str, str]]]:
-    """Split -> (prompt, answer) pairs; no pair twice, no answer in two splits."""
+    """Split -> (prompt, answer) pairs; no question twice, no answer in two splits."""
     found: dict[str, list[tuple[str, str]]] = {name: [] for name in SPLITS}
-    seen: set[tuple[str, str]] = set()
+    asked: set[str] = set()
     rng = random.Random(SEED)
     for schema, _, draft in items(SEED):
         split = split_of(draft.sql)
-        pair = prompt(schema, rng.choice(draft.wordings)), rng.choice(draft.ways)
-        if pair not in seen and len(found[split]) < SPLITS[split]:
-            seen.add(pair)
-            found[split].append(pair)
+        question, answer = prompt(schema, rng.choice(draft.wordings)), rng.choice(draft.ways)
+        if question not in asked and len(found[split]) < SPLITS[split]:
+            asked.add(question)
+            found[split].append((question, answer))
         if all(len(found[name]) == size for name, size in SPLITS.items()):
             return found
     raise AssertionError("items() never ends")

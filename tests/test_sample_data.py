@@ -51,11 +51,11 @@ def test_each_way_is_right_to_the_judge_where_the_other_is_expected():
         assert figures.right > 0.95 * len(asked), figures.reasons
 
 
-def test_the_splits_share_no_answer_and_no_pair_stands_twice():
+def test_the_splits_share_no_answer_and_no_question_stands_twice():
     answers = [{(user.partition("\n\n")[0], answer) for user, answer in ROWS[split]} for split in ("train", "val", "test")]
     assert not answers[0] & answers[1] | answers[0] & answers[2] | answers[1] & answers[2]
-    pairs = [pair for split in ROWS.values() for pair in split]
-    assert len(pairs) == len(set(pairs))
+    questions = [question for split in ROWS.values() for question, _ in split]
+    assert len(questions) == len(set(questions))
 
 
 def test_every_answer_and_every_table_is_postgresql():

@@ -76,7 +76,7 @@ def evaluate(*arguments):
 
 def test_a_file_of_answers_is_judged_without_a_model(tmp_path):
     rows = [json.loads(line)["text"].split(" [/INST] ")[1] for line in (CHECKOUT / "sample_data/test_postgres.jsonl").read_text().splitlines()]
-    answers = [rows[0], f"SELECT * FROM ({rows[1].rstrip(';')}) AS x", rows[2].replace("avg", "max"), "SELEC", rows[4] + " "]
+    answers = [rows[0], f"SELECT * FROM ({rows[1].rstrip(';')}) AS x", rows[2].replace(" AND ", " OR "), "SELEC", rows[4] + " "]
     path = tmp_path / "other system.jsonl"
     path.write_text("".join(json.dumps({"line": i, "answer": answer, "more": 1}) + "\n" for i, answer in enumerate(answers, 1)) + "\n")
     ran = evaluate("--against", path, "--workspace", tmp_path)
