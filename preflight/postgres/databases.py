@@ -142,10 +142,11 @@ class _Making:
     def _groups(self) -> tuple[tuple[int, int], ...]:
         """The groups of the sizes that the query compares with: how many rows meet all conditions, and how many beside them don't.
 
-        Those beside make a group large enough for who forgets a condition. The last group's rows belong to no parent, where there are NULLs.
+        Those beside make a group large enough for who forgets a condition. The last group's rows belong to no parent where there are NULLs,
+        else to a namesake of the first's.
         """
         most = max(self.found.counts, default=2)
-        return ((most + 1, 0), (most, 1), (max(most - 1, 1), 1), *(((most + 1, 0),) if self.profile.nulls else ()))
+        return ((most + 1, 0), (most, 1), (max(most - 1, 1), 1), (most + 1, 0))
 
     def _has_parent(self, number: int) -> bool:
         return self._group(number) < len(self._groups()) - bool(self.profile.nulls)
@@ -202,6 +203,8 @@ class _Making:
                     if self._has_parent(number)
                     else choose(pool, self.pools[key].around, atoms, column, None, rng)
                 )
+            elif self.profile.grouped and not self.profile.nulls and not atoms and self._is_parent(table) and key not in self.found.grouped and pool:
+                value = pool[number % (len(self._groups()) - 1) % len(pool)]
             else:
                 value = choose(pool, self.pools[key].around, atoms, column, mode, rng)
             wanted = mode is True and any(atom.operator == "null" for atom in atoms) and may_be_null

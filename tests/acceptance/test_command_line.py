@@ -275,7 +275,7 @@ def test_a_plan_needs_no_disk(preflight, tmp_path):
     base = f"base_model={CHECKOUT / 'sample_data/smoke_base'}"
     arguments = (CHECKOUT / SMOKE, "--json", "--data", CHECKOUT / "sample_data", "--set", base)
     ran = preflight(*arguments, "--plan-only", workspace="/tmp/ws", under=full)
-    assert (ran.code, ran.err, ran.json["plan"]["steps"]) == (0, "", 400)
+    assert (ran.code, ran.err, ran.json["plan"]["steps"]) == (0, "", 398)
     ran = preflight(*arguments, workspace="/tmp/ws", under=full)
     assert (ran.code, ran.err) == (1, "")
     assert "workspace.full" in ran.codes
@@ -335,8 +335,8 @@ def test_a_config_of_100_mb(preflight, tmp_path):
 def test_the_plan_says_what_follows_from_the_rows(preflight):
     ran = preflight("--gpu", "a100-40gb", "--data", "sample_data", "--set", "save_steps=25", "--set", "eval_steps=25")
     text = " ".join(ran.out.split())
-    assert "8,192 tokens, packed: 80.0 examples on average" in text
-    assert "75 steps, 614,664 tokens, 614,664 of them trained on; warmup 2 steps; 3 checkpoints, after step 25, 50, 75" in text
+    assert "8,192 tokens, packed: 76.9 examples on average" in text
+    assert "78 steps, 630,288 tokens, 630,288 of them trained on; warmup 2 steps; 4 checkpoints, after step 25, 50, 75, 78" in text
     assert "Mistral 7B v0.1, as mistral_common ships it" in text
 
 

@@ -75,8 +75,8 @@ ERRORS = {
     "c02_page_mistral_v03": {"config.unknown-key", "config.bad-value"},
     "c03_resume_full": {"config.unknown-key", "config.missing-file", "config.package-missing", "data.wrong-columns"},
 }
-# steps as Axolotl counts them: 200 rows 8 a step 3 times; the slice of 20 of them; 506 with the template's own tokens
-STEPS = {"01_chatml_end_never_trained": 506, "06_split_slice": 8, "07_parquet": 75, "07b_csv": 75, "07c_json_list": 75, "09_roles": 75}
+# steps as Axolotl counts them: 200 rows 8 a step 3 times; the slice of 20 of them; 516 with the template's own tokens
+STEPS = {"01_chatml_end_never_trained": 516, "06_split_slice": 8, "07_parquet": 75, "07b_csv": 75, "07c_json_list": 75, "09_roles": 75}
 WARNINGS = {"08_orpo": NOT_JUDGED, "08b_dpo_chat": NOT_JUDGED, "11_dpo_packed": NOT_JUDGED, "13_folder_missing": {"data.missing"}}
 
 
