@@ -3,17 +3,19 @@
 #   scripts/setup.sh          for training
 #   scripts/setup.sh --dev    for the tests and linters as well
 # Does nothing where that is done already; can be run again after a failure at any point.
-# VENV=DIR puts it elsewhere, PYTHON=... chooses the Python (3.11 to 3.13). Uses uv where that is on the PATH; INSTALLER=pip does not.
+# VENV=DIR puts it elsewhere, PYTHON=... chooses the Python (3.11 to 3.13). Installs with uv, which it fetches into the environment where there is
+# none; INSTALLER=pip installs with pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
+uv_wanted=uv==0.13.9 # where there is none; it installs in 35 to 50 s, once its cache is warm, what takes pip 345 s
 
 requirements=(-r requirements.txt)
 stamp=$venv/.installed
 case "${1:-}" in
     "") ;;
     --dev) requirements+=(-r requirements-dev.txt); stamp=$venv/.installed-dev ;;
-    *) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
+    *) sed -n '2,7s/^# //p' "$0"; exit 2 ;;
 esac
 
 # a notebook's kernel hands these down; they are meant for its own packages
@@ -37,6 +39,7 @@ find_python() { # 3.13 only where nothing else is there: a package has to be bui
     return 2
 }
 
+own_uv=
 install() { # install PIP_ARGUMENTS: pip or uv with its output in the log, and a line now and then of what it is at
     local by=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off)
     [[ -z $uv ]] || by=("$uv" pip install --python "$venv/bin/python")
@@ -55,6 +58,12 @@ install() { # install PIP_ARGUMENTS: pip or uv with its output in the log, and a
     done
     [[ ! -t 1 ]] || echo
     if ! wait "$pip"; then
+        if [[ -n $own_uv ]]; then # nobody asked for it: where it fails, what a person knows is tried
+            echo "setup: uv failed after $SECONDS s, see $log; trying pip"
+            uv='' own_uv=''
+            install "$@"
+            return
+        fi
         echo "setup: the installation failed after $SECONDS s. The end of $log:" >&2
         grep -v '^ *$' "$log" | tail -n 8 >&2
         echo "setup: fix the cause (network? disk: $(df -h . | awk 'NR == 2 {print $4}') free) and run the same command again" >&2
@@ -86,6 +95,12 @@ log=$venv/install.log
 next=0
 : >"$log"
 echo "setup: installing about 200 packages into $venv: minutes, and 5 GB of disk (9 GB with torch for CUDA). Log: $log"
+if [[ -z $uv && ${INSTALLER:-} != pip ]]; then
+    if "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -q "$uv_wanted" >>"$log" 2>&1; then
+        uv=$venv/bin/uv own_uv=1
+        eval "$("$venv/bin/python" scripts/pip_settings.py)" # what pip is set to use here: uv does not look there
+    fi
+fi
 if is "$venv/bin/python" "3, 13" "3, 13"; then
     # axolotl 0.19.0 pins zstandard 0.22.0, which has no wheel for 3.13, and whose own build asks for a cffi that 3.13 can't load
     echo "setup: Python 3.13 needs a C compiler and some minutes more for zstandard; with Python 3.12 it needs neither"
