@@ -20,6 +20,7 @@ class Request:
 
     config: Path = CONFIGS / "mistral_qlora.yaml"
     overrides: tuple[Change, ...] = ()
+    name: str = ""  # of the run; by default made from what `overrides` change, else the config's
     tier: Tier | None = None  # --gpu: plan for this one, whatever is here
     compare: bool = False  # --gpu all: plan for the expected one, and say what each would take
     scale: Scale | None = None  # --scale: several GPUs

@@ -8,11 +8,11 @@ cd "$(dirname "$0")/.."
 config=${1:-axolotl_configs/smoke.yaml}
 shift || true
 venv=${VENV:-.venv}
-workspace=()
+same=() # what the run is known by
 for ((i = 1; i <= $#; i++)); do
     case "${!i}" in
-        --workspace) next=$((i + 1)); workspace=(--workspace "${!next:-}") ;;
-        --workspace=*) workspace=("${!i}") ;;
+        --workspace | --set | --name) next=$((i + 1)); same+=("${!i}" "${!next:-}") ;;
+        --workspace=* | --set=* | --name=*) same+=("${!i}") ;;
     esac
 done
 
@@ -33,4 +33,4 @@ fi
 ((SECONDS < 5)) || echo "
 train: the command above took $SECONDS s"
 echo
-"$venv/bin/python" -m preflight.evaluation "$config" ${workspace[@]+"${workspace[@]}"} ${QUESTIONS:+--questions "$QUESTIONS"}
+"$venv/bin/python" -m preflight.evaluation "$config" ${same[@]+"${same[@]}"} ${QUESTIONS:+--questions "$QUESTIONS"}

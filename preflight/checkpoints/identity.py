@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from preflight.config.keys import LOGGING_AND_SAVE_KEYS, SCALE_KEYS, STEP_KEYS, THROUGHPUT_KEYS, TIER_KEYS
+from preflight.config.keys import MAY_CHANGE, THROUGHPUT_KEYS
 from preflight.config.scale import checkpoint_format, engine_of
 from preflight.config.secrets import without_secrets
 from preflight.config.stage import Recipe
 from preflight.config.values import dataset_entries, step_size, world_size
 from preflight.machine.stage import Machine
-
-MAY_CHANGE = TIER_KEYS | LOGGING_AND_SAVE_KEYS | SCALE_KEYS | {*STEP_KEYS, "dataset_prepared_path"}
 
 
 def run_fingerprint(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """The fourth stage: what earlier sessions left is brought together, verified, and resumed from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from preflight.checkpoints import restore, verify
+from preflight.checkpoints import manifest, restore, verify
+from preflight.checkpoints.copies import checkpoints_in
 from preflight.checkpoints.drive import check_drive, probe_drive
 from preflight.checkpoints.identity import machine_name, run_fingerprint, throughput_key
 from preflight.checkpoints.mirror import MirrorSettings
@@ -18,9 +19,11 @@ from preflight.config.stage import Recipe
 from preflight.config.yaml_file import read_yaml
 from preflight.files import Progress
 from preflight.findings import Diagnostics, to_plain
+from preflight.machine.active import check_active
 from preflight.machine.answering import answering
 from preflight.machine.run_folder import RunFolder
 from preflight.machine.stage import Machine
+from preflight.machine.workspace import Workspace
 
 PLUGIN = "preflight.axolotl_plugin.KitPlugin"  # of training/plugin, under the name that YAMLs have carried from the beginning
 
@@ -56,6 +59,7 @@ class RunState:
             "step": self.done,
             "max_steps": latest.max_steps if latest else None,
             "finished": self.finished,
+            "name": self.config.name,
             "mirrored_to": self.mirror.to or None,
         }
 
@@ -63,10 +67,14 @@ class RunState:
 def open_run(config: Config, recipe: Recipe, settings: Settings, machine: Machine, diagnostics: Diagnostics, progress: Progress) -> RunState:
     """The run of this config, with what earlier sessions left of it verified and, unless this is a plan, brought here."""
     workspace = machine.workspace
-    run = workspace.run(config.name)
-    results = workspace.local(str(config.values["output_dir"])) if config.values.get("output_dir") else None
-    config, _ = with_changes(config, _output_changes(config, run))
     fingerprint = run_fingerprint(config.values)
+    if not recipe.named and diagnostics.attempt(False, _begun_unnamed, config, fingerprint, workspace, progress):
+        config = replace(config, run_name="")
+        if diagnostics.writes:
+            diagnostics.check(check_active, workspace.run(config.name))
+    run = workspace.run(config.name, config.own_name)
+    results = results_folder(config, workspace, chosen=any(change.key == "output_dir" for change in recipe.overrides))
+    config, _ = with_changes(config, _output_changes(config, run))
     keeping = _mirror_settings(results, settings, machine, fingerprint, throughput_key(config.values, machine_name(recipe, machine)))
     if results and keeping.to and diagnostics.writes and machine.writable:
         needed = checkpoint_bytes(config.values, recipe.shape) if recipe.shape else None
@@ -80,9 +88,42 @@ def open_run(config: Config, recipe: Recipe, settings: Settings, machine: Machin
         diagnostics.check(verify.check_resume, latest, finished=finished, resume=settings.session.resume)
     if latest and not finished:
         config, _ = with_changes(config, _resume_changes(config, latest.path))
-    places = [run.outputs, *([results] if results else [])]
-    records = tuple(diagnostics.attempt([], answering(read_records, *places), places))
+    places = [run.outputs, *sorted(workspace.runs.glob("*/outputs")), *([results] if results else [])]
+    places += [results.parent] if results and config.run_name else []
+    records = tuple(diagnostics.attempt([], answering(read_records, *places), list(dict.fromkeys(places))))
     return RunState(config=config, folder=run, mirror=keeping, kept=kept, records=records, finished=finished)
+
+
+def results_folder(config: Config, workspace: Workspace, *, chosen: bool) -> Path | None:
+    """Where results end up: the config's output_dir, or below it where the run is not called as the config is; just there where `--set` has
+    `chosen` it."""
+    if not config.values.get("output_dir"):
+        return None
+    folder = workspace.local(str(config.values["output_dir"]))
+    return folder if chosen or config.name == config.own_name else folder / config.name
+
+
+def _begun_unnamed(config: Config, fingerprint: Mapping[str, Any], workspace: Workspace, progress: Progress) -> bool:
+    """Whether this very experiment lies in the place of the config's own name, here or on Drive, and not in that of its name: an earlier
+    kit had one place for all of a config's runs."""
+    if config.name == config.own_name or workspace.run(config.name).config.exists():
+        return False
+    before, _ = read_yaml(workspace.run(config.own_name).config)
+    if before:
+        return run_fingerprint(before.values) == fingerprint
+    if not config.values.get("output_dir"):
+        return False
+    results = workspace.local(str(config.values["output_dir"]))
+    return fingerprint in answering(_experiments, results, progress=progress)(results)
+
+
+def _experiments(results: Path) -> list[Mapping[str, Any]]:
+    """The fingerprints in the folder for results; none where it can't be read, which its probe says."""
+    try:
+        held = [manifest.read(folder) for folder in (results, *checkpoints_in(results))]
+    except OSError:
+        return []
+    return [one.experiment for one in held if one]
 
 
 def _gather(

@@ -146,7 +146,7 @@ def check_same_run(earlier: Sequence[EarlierRun | None], now: Mapping[str, Any])
         differing = "; ".join(f"{key}: {before.get(key)} then, {now.get(key)} now" for key in keys)
     places = " and ".join(str(run.folder) for run in others)
     message = f"{places} {'hold' if len(others) > 1 else 'holds'} a run of another experiment, which would be mixed up with this one ({differing})"
-    fix = f"keep it and start anew: {'; '.join(run.fix for run in others)}; or restore the earlier values"
+    fix = f"give this one a name of its own: --name NAME; or keep it and start anew: {'; '.join(run.fix for run in others)}; or restore the earlier values"
     return [Finding(code="checkpoint.other-run", level="error", where=str(others[0].folder), message=message, fix=fix)]
 
 

@@ -20,11 +20,13 @@ from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_fin
 from preflight.cli.against import judge_file
 from preflight.cli.console import EXIT_ERROR, guarded, progress_bar, show
 from preflight.cli.executed import show_figures
-from preflight.config.layers import Config, lookup
+from preflight.cli.options import add_run_options, parsed_overrides
+from preflight.config.layers import Config, lookup, shown
+from preflight.config.names import find_run
 from preflight.config.settings import read_settings
 from preflight.config.yaml_file import read_yaml
 from preflight.data.prompt_strategies import find_strategy
-from preflight.files import CHECKOUT, write_atomic
+from preflight.files import CHECKOUT, quoted, write_atomic
 from preflight.launch.command import accelerate_command, launch_variables
 from preflight.machine.environment import inspect_environment, near
 from preflight.machine.run_folder import RunFolder
@@ -42,11 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML that was given to preflight")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
+    add_run_options(parser)
     asked = "how many test rows to ask (default: as many as five minutes take, chosen by a seed)"
     parser.add_argument("--questions", type=_positive, metavar="N", help=asked)
     parser.add_argument("--against", type=Path, metavar="FILE", help='judge the answers of FILE instead, lines of {"line": n, "answer": "..."}')
     parser.add_argument("--test-loss", action="store_true", help="the loss on validation and test rows instead, by Axolotl's own evaluation")
     args = parser.parse_args(argv)
+    args.overrides = parsed_overrides(parser, args.overrides)
     if args.against:
         return guarded("evaluation", partial(judge_file, args.against, args.config, args.workspace))
     logging.disable(logging.WARNING)  # torch and torchao warn about extensions that no part of this needs
@@ -61,11 +65,11 @@ def _positive(text: str) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    run = find_workspace(args.workspace).run(args.config.stem)
+    run = find_run(find_workspace(args.workspace), args.config, args.overrides, args.name or "")
     file, findings = read_yaml(run.config)
     settings, more = read_settings()
     latest = latest_complete(inspect_checkpoints(run.outputs))
-    train = f"make train CONFIG={os.path.relpath(args.config)}"
+    train = _train_line(args)
     if file is None or settings is None or latest is None:
         for finding in (*findings, *more):
             show(f"{finding.where}: {finding.message}; {finding.fix}", error=True)
@@ -81,8 +85,15 @@ def _evaluate(args: argparse.Namespace) -> int:
     if measured is None or not result.answers_what_is_asked(measured, args.questions):
         measured = _measure(file.values, run, latest, test, args.questions)
         write_atomic(run.folder / result.FILE, result.as_text(measured))
-    _show(measured, run.outputs, args.config)
+    _show(measured, run.outputs, train)
     return 0
+
+
+def _train_line(args: argparse.Namespace) -> str:
+    """The command that begins this run, or resumes it."""
+    changed = [f"--set {quoted(f'{change.key}={shown(change.value)}')}" for change in args.overrides]
+    options = " ".join([*changed, *([f"--name {args.name}"] if args.name else [])])
+    return f"make train CONFIG={os.path.relpath(args.config)}" + (f" ARGS={quoted(options)}" if options else "")
 
 
 def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int | None) -> result.Result:
@@ -137,7 +148,7 @@ def _no_loss(why: str) -> int:
     return EXIT_ERROR
 
 
-def _show(measured: result.Result, outputs: Path, config: Path) -> None:
+def _show(measured: result.Result, outputs: Path, train: str) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     table = Table("", "base", "adapter", "", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     before, after = measured.eval_loss_before, measured.eval_loss_after
@@ -167,4 +178,4 @@ def _show(measured: result.Result, outputs: Path, config: Path) -> None:
     folder = near(outputs.absolute())
     console.print(f"\nadapter       {folder}")
     console.print(f"TensorBoard   {near(Path(sys.executable).with_name('tensorboard'))} --logdir {folder}")
-    console.print(f"again         make train CONFIG={os.path.relpath(config)}: resumes after a stop, does nothing to a finished run")
+    console.print(f"again         {train}: resumes after a stop, does nothing to a finished run")

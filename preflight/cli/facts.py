@@ -138,6 +138,8 @@ def _steps(plan: Plan) -> str:
 
 def _run(run: RunState) -> Facts:
     latest = run.latest
+    if run.config.name != run.config.own_name:
+        yield "name", f"{run.config.name}: a run of its own, in {run.folder.folder}"
     if run.finished:
         yield "checkpoints", f"the run is finished: step {run.done} of {latest.max_steps if latest else run.done}"
     elif latest:

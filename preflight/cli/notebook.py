@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from preflight.checkpoints.mirror import left_behind
 from preflight.cli import session
 from preflight.cli.console import printable
 from preflight.cli.launch import Launchable, read_report
+from preflight.config.layers import UsageError, parse_override
+from preflight.config.names import find_run
 from preflight.config.secrets import masked_text
 from preflight.config.settings import read_settings
 from preflight.files import CHECKOUT, quoted
@@ -37,11 +40,12 @@ class CellError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One notebook's run. `root` takes the place of /content, and `config` and `overrides` are those of `python -m preflight`."""
+    """One notebook's run. `root` takes the place of /content; `config`, `overrides` and `name` are those of `python -m preflight`."""
 
     config: str = "axolotl_configs/mistral_qlora.yaml"
     data: str = ""
     overrides: Sequence[str] = ()
+    name: str = ""
     root: str = str(CONFIG_ROOT)
 
     def begin(self) -> None:
@@ -88,11 +92,11 @@ class Session:
         """Questions of the test rows, answered by the base and by the trained adapter, each answer run on PostgreSQL. Without a number: as many
         as five minutes take."""
         number = [] if questions is None else ["--questions", str(questions)]
-        self._python("preflight.evaluation", self.config, "--workspace", self.root, *number)
+        self._python("preflight.evaluation", self.config, *self._known_by, "--workspace", self.root, *number)
 
     def test_loss(self) -> None:
         """The loss on the rows that were never trained on and never chosen by, as Axolotl's own evaluation has it."""
-        self._python("preflight.evaluation", self.config, "--workspace", self.root, "--test-loss")
+        self._python("preflight.evaluation", self.config, *self._known_by, "--workspace", self.root, "--test-loss")
 
     def merge(self) -> None:
         """Base and adapter as one model, for programs that can't load an adapter: 14.5 GB for Mistral-7B."""
@@ -129,9 +133,13 @@ class Session:
         return find_workspace(Path(self.root))
 
     def _preflight(self, *options: str, fine: Sequence[int] = (0,)) -> None:
-        sets = [part for override in self.overrides for part in ("--set", override)]
         data = ["--data", self.data] if self.data else []
-        self._python("preflight", self.config, *sets, *data, "--workspace", self.root, *options, fine=fine)
+        self._python("preflight", self.config, *self._known_by, *data, "--workspace", self.root, *options, fine=fine)
+
+    @property
+    def _known_by(self) -> Sequence[str]:
+        """The options by which the run is known."""
+        return [part for override in self.overrides for part in ("--set", override)] + (["--name", self.name] if self.name else [])
 
     def _python(self, module: str, *arguments: str, fine: Sequence[int] = (0,)) -> None:
         stream(self._beside("python"), "-m", module, *arguments, fine=fine)
@@ -144,7 +152,11 @@ class Session:
         return str(accelerate.with_name(name))
 
     def _outputs(self) -> Path:
-        return self._workspace.run(Path(self.config).stem).outputs
+        try:
+            overrides = [parse_override(override) for override in self.overrides]
+        except UsageError as error:
+            raise CellError(str(error)) from None
+        return find_run(self._workspace, CHECKOUT / self.config, overrides, unicodedata.normalize("NFC", self.name)).outputs
 
 
 def stream(*command: str, fine: Sequence[int] = (0,), variables: Mapping[str, str] | None = None) -> None:

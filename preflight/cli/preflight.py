@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from preflight.cli.console import EXIT_ERROR, EXIT_FAULT, guarded, progress_bar, show
+from preflight.cli.options import SET, add_run_options, parsed_overrides
 
 if TYPE_CHECKING:  # imported inside the functions, where `guarded` says which package is not installed
     from preflight.request import Request
@@ -86,8 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     default = "an Axolotl YAML (default: axolotl_configs/mistral_qlora.yaml)"
     add("config", type=Path, nargs="?", metavar="CONFIG", default=Request.config, help=default)
-    change = "change one value, as YAML; may be given again; datasets.0.path=rows.jsonl reaches inside"
-    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=change)
+    add_run_options(parser, SET)
     plan = f"plan for a GPU that is not here; implies --plan-only. One of: {', '.join(tiers)}; or all, to compare them"
     add("--gpu", metavar="NAME", choices=(*tiers, "all"), help=plan)
     where = "where everything is written (default: /content on Colab, workspace/ in the checkout elsewhere)"
@@ -122,7 +122,6 @@ def _may_hold_rows(path: Path) -> bool:
 
 def _request(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Request":
     """What the arguments ask for; ends with one sentence and exit code 2 where they don't go together."""
-    from preflight.config.layers import UsageError, parse_override
     from preflight.config.scale import Scale
     from preflight.config.secrets import masked_text
     from preflight.config.tiers import TIERS
@@ -138,14 +137,11 @@ def _request(parser: argparse.ArgumentParser, args: argparse.Namespace) -> "Requ
         parser.error("--nodes, --gpus-per-node and --head go with --scale NAME")
     if args.scale and args.gpu == "all":
         parser.error("--scale goes with one GPU's name, not with --gpu all")
-    try:
-        overrides = tuple(parse_override(text) for text in args.overrides)
-    except UsageError as error:
-        parser.error(str(error))
     nodes, gpus, head = args.nodes or 1, args.gpus_per_node or 0, args.head or platform.node()
     return Request(
         config=args.config,
-        overrides=overrides,
+        overrides=parsed_overrides(parser, args.overrides),
+        name=args.name or "",
         tier=next((tier for tier in TIERS if tier.name == args.gpu), None),
         compare=args.gpu == "all",
         scale=Scale(engine=args.scale, nodes=nodes, gpus_per_node=gpus, head=head) if args.scale else None,

@@ -124,11 +124,10 @@ def _verdict(report: Report) -> str:
         return f"[bold red]{errors} error{'s' * (errors > 1)}[/]: nothing to launch until {'they are' if errors > 1 else 'it is'} fixed."
     if report.run and report.run.finished:
         run = report.run.folder.folder
-        adapter = quoted(f"lora_model_dir={run}.before/outputs")
+        adapter = quoted(f"lora_model_dir={run}/outputs")
         return plain(
             f"Nothing left to train. The adapter is in {run}/outputs\n"
-            f"To train more epochs from this adapter: mv {quoted(run)} {quoted(run, '.before')}, then preflight with --set {adapter} "
-            "--set num_epochs=1 --set output_dir=ANOTHER_FOLDER"
+            f"To train more epochs from this adapter: preflight with --set {adapter} --set num_epochs=1 --name ANOTHER_NAME"
         )
     if not report.launch or not report.launch.written:
         return "[bold green]No error.[/] A plan only: nothing was staged or written."

@@ -22,6 +22,8 @@ LOGGING_AND_SAVE_KEYS = frozenset(
     """logging_steps save_steps saves_per_epoch save_strategy save_total_limit save_first_step eval_steps evals_per_epoch eval_strategy
     output_dir resume_from_checkpoint auto_resume_from_checkpoints use_tensorboard device answer_marker""".split()
 )
+# what a resumed run may change; what is left is the experiment, and names a run that `--set` begins
+MAY_CHANGE = TIER_KEYS | LOGGING_AND_SAVE_KEYS | SCALE_KEYS | {*STEP_KEYS, "dataset_prepared_path"}
 # what a step's time depends on beside the GPU; of a config that differs in any of them a record of seconds says nothing
 THROUGHPUT_KEYS = (TIER_KEYS - {"plugins", "dataset_num_proc", "eval_batch_size"}) | frozenset(
     """micro_batch_size gradient_accumulation_steps base_model sequence_len sample_packing adapter load_in_4bit lora_r lora_dropout

@@ -35,9 +35,16 @@ class Config:
     file: YamlFile
     values: Mapping[str, Any]
     changes: tuple[Change, ...] = ()
+    run_name: str = ""  # where that is not the file's own
 
     @property
     def name(self) -> str:
+        """The name of the run: its folder here, and on Drive."""
+        return self.run_name or self.own_name
+
+    @property
+    def own_name(self) -> str:
+        """The file's name, without its folder and ending."""
         return self.file.path.stem
 
     @property
@@ -99,7 +106,7 @@ def with_changes(config: Config, changes: Iterable[Change]) -> tuple[Config, lis
             applied.append(change)
     replaced = {change.key for change in applied}
     kept = tuple(change for change in config.changes if change.key not in replaced)
-    return Config(file=config.file, values=values, changes=(*kept, *applied)), findings
+    return replace(config, values=values, changes=(*kept, *applied)), findings
 
 
 def check_layer(layer: YamlFile, allowed: frozenset[str], may: str) -> list[Finding]:

@@ -11,6 +11,7 @@ from preflight.config.checks import Situation, check_values
 from preflight.config.checks.base import wrong_name
 from preflight.config.layers import Change, Config, set_secrets_aside, with_changes
 from preflight.config.model_files import ModelFiles, fetch_small, read_model, why_unjudged
+from preflight.config.names import default_name
 from preflight.config.scale import Scale
 from preflight.config.settings import Settings, check_settings
 from preflight.config.tiers import CPU, Tier
@@ -40,6 +41,7 @@ class Recipe:
     shape: ModelShape | None = None
     verdict: Verdict = field(default_factory=Verdict)
     model_note: str = ""  # what was not judged since nothing is known of the base model
+    named: bool = False  # by --name: the run is looked for under no other name
 
 
 def resolve_config(
@@ -51,11 +53,13 @@ def resolve_config(
     diagnostics: Diagnostics,
     ask: Ask,
     progress: Progress,
+    name: str = "",
 ) -> Recipe:
-    """The config after its layers: YAML <- tier <- engine <- --set. What is wrong with it goes to `diagnostics`; `ask` says when Axolotl's
-    own validators are asked too."""
+    """The config after its layers: YAML <- tier <- engine <- --set, for a run of this name, or of that which `--set` gives it. What is wrong
+    with it goes to `diagnostics`; `ask` says when Axolotl's own validators are asked too."""
+    run_name = name or diagnostics.attempt(file.path.stem, default_name, file, overrides)
     file, overrides = diagnostics.take((file, ()), set_secrets_aside, file, overrides)
-    written = Config(file=file, values=file.values)
+    written = Config(file=file, values=file.values, run_name=run_name)
     if diagnostics.writes:
         diagnostics.check(check_active, machine.workspace.run(written.name))
     config = diagnostics.take(written, with_changes, written, overrides)
@@ -96,6 +100,7 @@ def resolve_config(
         shape=shape,
         verdict=verdict,
         model_note=why_unjudged(files),
+        named=bool(name),
     )
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from preflight.files import MALFORMED, quoted
 from preflight.findings import Finding
+from preflight.machine.active import find_training
 from preflight.machine.run_folder import RunFolder
 
 
 def remove_incomplete(run: RunFolder) -> list[Finding]:
     """Delete what is incomplete, so that the launch makes it anew. Axolotl 0.19.0 loads whatever folder is not empty."""
     removed = [folder for folder in find_prepared(run) if not is_complete(folder)]
+    if removed and any(find_training(RunFolder(folder=other)) for other in run.folder.parent.iterdir()):
+        return []  # another run of the config, which shares them, may be writing them now
     try:
         for folder in removed:
             shutil.rmtree(folder)

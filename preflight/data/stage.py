@@ -85,7 +85,7 @@ def prepare_data(source: DataSource, config: Config, settings: Settings, workspa
         answers = diagnostics.take(None, run_answers, lengths.asked, lengths.answers, limits, progress)
         show = answering(show_example, *read, progress=progress)
         example = diagnostics.take(None, show, config.values, files, staged, source.show_example) if source.show_example else None
-    changed, _ = with_changes(config, path_changes(files, staged, workspace.run(config.name)))
+    changed, _ = with_changes(config, path_changes(files, staged, workspace.run(config.name, config.own_name)))
     local = len(list(dataset_entries(config.values))) == len({file.entry for file in files if file.key})
     return Data(config=changed, staged=tuple(staged), lengths=replace(lengths, asked={}), answers=answers, example=example, local=local)
 

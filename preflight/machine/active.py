@@ -75,7 +75,7 @@ def check_active(run: RunFolder) -> list[Finding]:
     if training is None:
         return []
     message = f"training is already running here ({training}), and a second one would overwrite what it saves"
-    fix = f"wait until it has ended, or {training.stop}; the same command then resumes from its latest checkpoint. Another run beside it: --workspace FOLDER"
+    fix = f"wait until it has ended, or {training.stop}; the same command then resumes from its latest checkpoint. Another run beside it: --name NAME"
     return [Finding(code="run.active", level="error", where=str(run.folder), message=message, fix=fix)]
 
 

@@ -1,4 +1,4 @@
-"""The folder of one config's run, and the names of what lies in it. Standard library only: the mirror runs on it."""
+"""The folder of one run, and the names of what lies in it. Standard library only: the mirror runs on it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,10 @@ EVENTS = "runs"  # the folder of TensorBoard's event files
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """The folder of one config's run."""
+    """The folder of one run, and that whose tokenised rows it shares: the run's that is called as the config is."""
 
     folder: Path
+    shared: Path | None = None
 
     @property
     def config(self) -> Path:
@@ -25,5 +26,5 @@ class RunFolder:
 
     @property
     def prepared(self) -> Path:
-        """Axolotl's tokenised rows."""
-        return self.folder / "prepared"
+        """Axolotl's tokenised rows, which all runs of one config share: each set lies in a folder named by its hash."""
+        return (self.shared or self.folder) / "prepared"

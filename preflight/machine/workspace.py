@@ -20,8 +20,14 @@ class Workspace:
     platform: Platform
     reason: str  # what says that it is this platform
 
-    def run(self, config_name: str) -> RunFolder:
-        return RunFolder(folder=self.root / "runs" / config_name)
+    @property
+    def runs(self) -> Path:
+        """The folder of all runs."""
+        return self.root / "runs"
+
+    def run(self, name: str, config_name: str = "") -> RunFolder:
+        """The folder of the run of this name, of a config that may be called otherwise."""
+        return RunFolder(folder=self.runs / name, shared=self.runs / (config_name or name))
 
     def local(self, path: str) -> Path:
         """Where a config's path lies here: `/content/...` is taken under the root, a relative path under the current folder."""

@@ -51,7 +51,7 @@ def test_text_ends_with_the_launch_command_in_one_line(preflight, tmp_path):
 
 
 def test_the_resolved_yaml_holds_every_value_of_the_file_and_the_layers(preflight, tmp_path):
-    preflight(SMOKE, "--set", "learning_rate=0.001", "--set", "datasets.0.field=text")
+    preflight(SMOKE, "--name", "smoke", "--set", "learning_rate=0.001", "--set", "datasets.0.field=text")
     text = (tmp_path / "workspace/runs/smoke/config.yaml").read_text()
     resolved = yaml.safe_load(text)
     user = yaml.safe_load((CHECKOUT / SMOKE).read_text())

@@ -57,7 +57,13 @@ class Colab:
     def run(self, until="hand-back", broken=None, **settings):
         """{cell's id: its text output}, with the settings of a person who tries the tiny model. Raises CellExecutionError."""
         book = nbformat.read(NOTEBOOK, as_version=4)
-        filled = {"REPOSITORY": str(self.repository), "CONFIG": "axolotl_configs/smoke.yaml", "OVERRIDES": STEPS, "ROOT": str(self.root)} | settings
+        filled = {
+            "REPOSITORY": str(self.repository),
+            "CONFIG": "axolotl_configs/smoke.yaml",
+            "OVERRIDES": STEPS,
+            "NAME": "smoke",
+            "ROOT": str(self.root),
+        } | settings
         for cell in book.cells:
             if cell["id"] == "settings":
                 for name, value in filled.items():

@@ -98,10 +98,14 @@ def test_axolotls_own_validators_have_judged_the_config_before_it_was_launched(s
     assert "judged by Axolotl's schema" in smoke.killed, "they are not started twice here"
 
 
-def test_another_experiment_does_not_touch_the_run(smoke):
+def test_another_experiment_of_this_name_does_not_touch_the_run(smoke):
     before = (smoke.folder / "config.yaml").read_bytes()
     other = subprocess.run(
-        ["make", "train", "ARGS=--set learning_rate=0.001"], cwd=smoke.checkout, env=in_this_environment(), capture_output=True, text=True
+        ["make", "train", "ARGS=--name smoke --set learning_rate=0.001"],
+        cwd=smoke.checkout,
+        env=in_this_environment(),
+        capture_output=True,
+        text=True,
     )
     assert other.returncode == 2  # make's own code for a failed recipe
     assert "checkpoint.other-run" in other.stdout

@@ -104,7 +104,7 @@ def test_preflight_does_not_start_a_second_training(preflight, start, tmp_path):
     assert preflight("axolotl_configs/smoke.yaml", "--json").json["ok"]
     before = {name: text for name, text in tree(workspace).items() if not name.endswith(".lock")}
     process = holding(start, workspace / "runs/smoke")
-    ran = preflight("axolotl_configs/smoke.yaml", "--set", "seed=7", "--json")
+    ran = preflight("axolotl_configs/smoke.yaml", "--set", "seed=7", "--name", "smoke", "--json")
     (finding,) = [finding for finding in ran.json["findings"] if finding["code"] == "run.active"]
     assert f"process {process.pid}, since 20" in finding["message"]
     assert f"kill {process.pid}" in finding["fix"]

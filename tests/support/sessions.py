@@ -37,7 +37,18 @@ class Machine:
     def preflight(self, **values):
         """The report, as --json prints it."""
         settings = [part for key, value in (self.values | values).items() for part in ("--set", f"{key}={json.dumps(value)}")]
-        command = [sys.executable, "-m", "preflight", "axolotl_configs/smoke.yaml", *settings, "--workspace", str(self.workspace), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "preflight",
+            "axolotl_configs/smoke.yaml",
+            *settings,
+            "--name",
+            "smoke",
+            "--workspace",
+            str(self.workspace),
+            "--json",
+        ]
         done = subprocess.run(command, cwd=CHECKOUT, env=self.env, capture_output=True, text=True)
         self.write(done.stdout + done.stderr)
         assert "Traceback" not in done.stderr, done.stderr
@@ -112,7 +123,7 @@ from preflight.cli.text import render_json
 from preflight.config.layers import Change
 from preflight.request import Request
 overrides = tuple(Change(key=key, value=value, layer="cell") for key, value in json.loads(sys.argv[2]).items())
-print(render_json(setup_colab_environment(Request(config=Path("axolotl_configs/smoke.yaml"), overrides=overrides, workspace=Path(sys.argv[1])))))
+print(render_json(setup_colab_environment(Request(config=Path("axolotl_configs/smoke.yaml"), overrides=overrides, name="smoke", workspace=Path(sys.argv[1])))))
 """
 
 

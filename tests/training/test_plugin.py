@@ -96,7 +96,11 @@ def test_rows_tokenised_beforehand_and_a_run_that_came_to_nothing(preflight, tmp
     for last, folder in runs.items():
         values = settings | {"max_steps": last, "output_dir": folder / "results"}
         report = preflight(
-            "axolotl_configs/smoke.yaml", *(part for key, value in values.items() for part in ("--set", f"{key}={value}")), "--json"
+            "axolotl_configs/smoke.yaml",
+            "--name",
+            "smoke",
+            *(part for key, value in values.items() for part in ("--set", f"{key}={value}")),
+            "--json",
         ).json
         folder.mkdir(exist_ok=True)
         shutil.copy(report["config_path"], folder / "smoke.yaml")
