@@ -8,7 +8,7 @@ from typing import Any
 
 from preflight.config.secrets import without_secrets
 from preflight.files import MALFORMED, read_content, write_atomic
-from preflight.machine.run_folder import RECORDS
+from preflight.machine.run_folder import HISTORY, RECORDS
 
 NAME = "manifest.json"
 
@@ -29,7 +29,7 @@ def describe(folder: Path, *, subfolders: bool, step: int, max_steps: int, best_
     checkpoint in a subfolder; those of the outputs are checkpoints of their own. Raises OSError."""
     found = folder.rglob("*") if subfolders else folder.iterdir()
     paths = sorted(path for path in found if path.is_file() and path.suffix != ".log" and not path.name.startswith("."))
-    files = {path.relative_to(folder).as_posix(): content_of(path) for path in paths if path.name not in (NAME, RECORDS)}
+    files = {path.relative_to(folder).as_posix(): content_of(path) for path in paths if path.name not in (NAME, RECORDS, HISTORY)}
     return Manifest(step=step, max_steps=max_steps, best_step=best_step, files=files, experiment=experiment)
 
 

@@ -17,7 +17,7 @@ from preflight.checkpoints.copies import FINAL, KEPT, DamagedError, ForeignError
 from preflight.checkpoints.manifest import Manifest
 from preflight.files import Progress, require_mount, silent
 from preflight.machine.answering import answering
-from preflight.machine.run_folder import EVENTS, RECORDS
+from preflight.machine.run_folder import EVENTS, HISTORY, RECORDS
 
 SETTINGS = "mirror.json"  # beside the outputs: what preflight tells the plugin
 LOCK = ".mirror.lock"  # beside them too: one mirror at a time
@@ -141,15 +141,15 @@ def is_small(name: str) -> bool:
 
 
 def _small(outputs: Path) -> Iterator[Path]:
-    """Event files and the record of seconds below `outputs`, relative to it."""
-    for path in (outputs / RECORDS, *sorted((outputs / EVENTS).rglob("*"))):
+    """Event files, the record of seconds and the history below `outputs`, relative to it."""
+    for path in (outputs / RECORDS, outputs / HISTORY, *sorted((outputs / EVENTS).rglob("*"))):
         if path.is_file() and not path.name.startswith("."):
             yield path.relative_to(outputs)
 
 
 def _same(path: Path, copy: Path) -> bool:
-    """Whether a small file is there already. Event files only ever grow; of a record the bytes count."""
-    return _size(path) == _size(copy) and (path.name != RECORDS or path.read_bytes() == copy.read_bytes())
+    """Whether a small file is there already. Event files only ever grow; of the others the bytes count."""
+    return _size(path) == _size(copy) and (path.name not in (RECORDS, HISTORY) or path.read_bytes() == copy.read_bytes())
 
 
 def _size(path: Path) -> int:

@@ -87,7 +87,7 @@ def restore(
         latest = latest_complete(fetched) or latest
         fetched += _fetch_best(run, to, latest, mirrored, progress)
         final = manifest.read(to)
-        if final and latest and final.step == latest.step and manifest.read(run.outputs) is None:
+        if final and latest and final.step >= latest.step and manifest.read(run.outputs) is None:
             copies.bring(to, run.outputs, FINAL, progress)
             findings.append(_restored(to, "the final adapter"))
         mirror.restore_small(to, run.outputs)

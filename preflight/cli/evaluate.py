@@ -113,7 +113,7 @@ def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test
             given = {"base": asked.base, "adapter": asked.adapter}
             executed, why = execution.judge_answers(rows, given, partial(progress, "running the answers on PostgreSQL"))
     state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
-    return result.summarise(asked, state, run.outputs, executed, why, len(available))
+    return result.summarise(asked, state, run.outputs, executed, why, len(available), test)
 
 
 def _test_rows(values: Mapping[str, Any], name: str) -> Path:

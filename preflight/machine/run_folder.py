@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RECORDS = "throughput.json"  # seconds that steps took, beside the checkpoints: it changes when all else is done
+HISTORY = "history.json"  # losses, sessions and end of the run, beside them too
 EVENTS = "runs"  # the folder of TensorBoard's event files
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from preflight.postgres.ddl import read_schema
 from preflight.postgres.judge import CAUSES, DATABASES, Judgement, Pair
 from preflight.postgres.judging import Judge
+from preflight.postgres.kinds import KINDS, kinds_of
 from preflight.postgres.running import LostError
 from preflight.postgres.server import NoPostgresError, started
 
@@ -38,6 +39,8 @@ class Figures:
     causes: Mapping[str, int]  # of wrong answers
     reasons: Mapping[str, int]  # why answers were undecided or not checked
     wrong_answers: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    verdicts: Mapping[str, str] = field(default_factory=dict)  # by the line of the test rows: of the same rows, another run's stand beside them
+    kinds: Mapping[str, Sequence[int]] = field(default_factory=dict)  # (right, asked) of each kind of question; one can be of several
 
     @property
     def summary(self) -> str:
@@ -87,7 +90,7 @@ def judge_answers(
 
 def summarise(questions: Sequence[Asked], answers: Sequence[str], found: Sequence[Judgement]) -> Figures:
     """The figures of one list of answers."""
-    verdicts = Counter(judgement.verdict for judgement in found)
+    counted = Counter(judgement.verdict for judgement in found)
     causes = Counter(judgement.cause for judgement in found if judgement.verdict == "wrong")
     wrong = [
         {"line": asked.line, "question": asked.question, "expected": asked.expected, "given": answer}
@@ -98,13 +101,24 @@ def summarise(questions: Sequence[Asked], answers: Sequence[str], found: Sequenc
     reasons = Counter(judgement.detail for judgement in found if judgement.verdict in ("undecided", "not checked"))
     return Figures(
         questions=len(questions),
-        right=verdicts["right"],
-        wrong=verdicts["wrong"],
-        undecided=verdicts["undecided"],
-        not_checked=verdicts["not checked"],
+        right=counted["right"],
+        wrong=counted["wrong"],
+        undecided=counted["undecided"],
+        not_checked=counted["not checked"],
         exact=sum(answer == asked.expected for asked, answer in zip(questions, answers, strict=True)),
-        interval=wilson(verdicts["right"], len(questions)),
+        interval=wilson(counted["right"], len(questions)),
         causes={cause: causes[cause] for cause in CAUSES if causes[cause]},
         reasons=dict(reasons.most_common()),
         wrong_answers=tuple(wrong[:MOST_SHOWN]),
+        verdicts={str(asked.line): judgement.verdict for asked, judgement in zip(questions, found, strict=True)},
+        kinds=_by_kind(questions, found),
     )
+
+
+def _by_kind(questions: Sequence[Asked], found: Sequence[Judgement]) -> dict[str, tuple[int, int]]:
+    asked, right = Counter[str](), Counter[str]()
+    for question, judgement in zip(questions, found, strict=True):
+        kinds = kinds_of(question.expected)
+        asked.update(kinds)
+        right.update(kinds if judgement.verdict == "right" else ())
+    return {kind: (right[kind], asked[kind]) for kind in KINDS if asked[kind]}

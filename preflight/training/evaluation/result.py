@@ -29,6 +29,7 @@ class Result:
     executed: Mapping[str, Figures] | None = None  # by base and adapter; None where answers were not run
     not_executed: str = "not measured"  # why that is so
     available: int = 0  # questions that the test rows ask, of which `questions` were asked
+    rows_sha256: str = ""  # of the test rows
 
 
 def eval_losses(trainer_state: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -44,6 +45,7 @@ def summarise(
     executed: Mapping[str, Figures] | None = None,
     not_executed: str = "not measured",
     available: int = 0,
+    rows: Path | None = None,
 ) -> Result:
     """The figures of a run whose adapter folder is `adapter`, with those of its answers where they were run."""
     before, after = eval_losses(trainer_state)
@@ -64,6 +66,7 @@ def summarise(
         executed=executed or None,
         not_executed="" if executed else not_executed,
         available=available,
+        rows_sha256=read_content(rows).sha256 if rows and rows.is_file() else "",
     )
 
 

@@ -18,6 +18,7 @@ from preflight.machine.run_folder import EVENTS
 from preflight.training.plugin.checkpoints import Mirror, hold_run
 from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.fp8 import use_fp8
+from preflight.training.plugin.logbook import Logbook
 from preflight.training.plugin.packing import share_packing
 from preflight.training.plugin.rotary import fuse_rotary
 from preflight.training.plugin.stopwatch import Stopwatch
@@ -34,6 +35,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         self.divergence = Divergence()
         self.mirror: Mirror | None = None
         self.stopwatch: Stopwatch | None = None
+        self.logbook: Logbook | None = None
 
     def get_input_args(self) -> str:
         """The model of the keys that the kit adds to Axolotl's."""
@@ -83,13 +85,18 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
             return [self.divergence]
         self.mirror = Mirror(Path(cfg.output_dir), settings.experiment)
         self.stopwatch = Stopwatch(Path(cfg.output_dir), settings.depends)
-        return [self.divergence, self.stopwatch, self.mirror]
+        self.logbook = Logbook(Path(cfg.output_dir), settings.depends, self.divergence)
+        return [self.divergence, self.stopwatch, self.logbook, self.mirror]
 
     def post_train_unload(self, cfg: Any) -> None:
         """Everything is saved by now, the final adapter too."""
+        if self.logbook:
+            self.logbook.finish()
         if self.mirror:
-            self.mirror.finish(worth=not self.divergence.lost)
+            self.mirror.finish(worth=not self.divergence.lost, early=bool(self.logbook and self.logbook.stopped_early))
         if self.stopwatch:
             self.stopwatch.finish()
+        if self.logbook:
+            self.logbook.finish()  # once more: the time that the copies took is paid for as well
         if self.divergence.last_word and is_main_process():
             LOG.error(self.divergence.last_word)

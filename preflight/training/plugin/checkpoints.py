@@ -58,12 +58,13 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
         if state.is_world_process_zero:
             self._describe(self.outputs / f"checkpoint-{state.global_step}", subfolders=True)
 
-    def finish(self, *, worth: bool = True) -> None:
-        """Describe the final adapter, if it is worth keeping, and wait until all is mirrored, or the mirror gives up."""
+    def finish(self, *, worth: bool = True, early: bool = False) -> None:
+        """Describe the final adapter, if it is worth keeping, and wait until all is mirrored, or the mirror gives up. A run that was stopped
+        `early` ends where it is."""
         if self.process is None:
             return
-        if worth and self.state.global_step >= self.state.max_steps:
-            self._describe(self.outputs, subfolders=False)
+        if worth and (early or self.state.global_step >= self.state.max_steps):
+            self._describe(self.outputs, subfolders=False, early=early)
         self._revive()
         if self.process.stdin:
             self.process.stdin.close()
@@ -84,14 +85,14 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
                 self.process.stdin.close()
             self.process = self._start()
 
-    def _describe(self, folder: Path, *, subfolders: bool) -> None:
+    def _describe(self, folder: Path, *, subfolders: bool, early: bool = False) -> None:
         state = self.state
         try:
             found = manifest.describe(
                 folder,
                 subfolders=subfolders,
                 step=state.global_step,
-                max_steps=state.max_steps,
+                max_steps=state.global_step if early else state.max_steps,
                 best_step=state.best_global_step or 0,
                 experiment=self.experiment,
             )
