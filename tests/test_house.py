@@ -24,13 +24,15 @@ MAY_IMPORT = {
     "result": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch"},
     "pipeline": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result"},
     "training": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "postgres"},
-    "cli": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result", "pipeline", "training"},
+    "outcomes": LOWEST | {"machine", "config", "checkpoints", "training"},
+    "cli": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result", "pipeline", "training", "outcomes"},
 }
 # the names that notebooks, scripts and YAMLs call: each hands on to a room and does nothing itself
 NAMES = {
     "__main__": "cli",
     "mirror": "cli",
     "evaluation": "cli",
+    "runs": "cli",
     "packaging": "cli",
     "tensorboard": "cli",
     "notebook": "cli",

@@ -135,6 +135,13 @@ def restore_small(source: Path, outputs: Path) -> None:
             files.copy_atomic(source / path, outputs / path)
 
 
+def keep_small(path: Path, settings: MirrorSettings) -> None:
+    """Bring one small file to the results, as it is, if it is there. Raises OSError."""
+    require_mount(settings.mount)
+    if path.is_file():
+        files.copy_atomic(path, Path(settings.to) / path.name)
+
+
 def is_small(name: str) -> bool:
     """Whether this is one of the files that go to Drive as they are: no checkpoint and no adapter."""
     return name != FINAL and not name.startswith("checkpoint-")

@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from preflight.checkpoints import mirror
 from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_finished, latest_complete
 from preflight.cli.against import judge_file
 from preflight.cli.console import EXIT_ERROR, guarded, progress_bar, show
@@ -28,8 +29,9 @@ from preflight.config.yaml_file import read_yaml
 from preflight.data.prompt_strategies import find_strategy
 from preflight.files import CHECKOUT, quoted, write_atomic
 from preflight.launch.command import accelerate_command, launch_variables
+from preflight.machine.answering import answering
 from preflight.machine.environment import inspect_environment, near
-from preflight.machine.run_folder import RunFolder
+from preflight.machine.run_folder import HISTORY, RunFolder
 from preflight.machine.workspace import find_workspace
 from preflight.training.evaluation import answers, execution, losses, result
 
@@ -85,8 +87,21 @@ def _evaluate(args: argparse.Namespace) -> int:
     if measured is None or not result.answers_what_is_asked(measured, args.questions):
         measured = _measure(file.values, run, latest, test, args.questions)
         write_atomic(run.folder / result.FILE, result.as_text(measured))
+        _to_drive(run, result.FILE)
     _show(measured, run.outputs, train)
     return 0
+
+
+def _to_drive(run: RunFolder, name: str) -> None:
+    """Take what was measured to the run's results, where a later machine finds it; a Drive that is gone is said, and no harm."""
+    settings = mirror.read_settings(run.folder)
+    if settings is None or not settings.to:
+        return
+    try:
+        answering(mirror.keep_small, settings.to)(run.folder / name, settings)
+        answering(mirror.keep_small, settings.to)(run.outputs / HISTORY, settings)
+    except OSError as error:
+        show(f"{name} is not on Drive: {error.strerror or error}. It is in {run.folder}", error=True)
 
 
 def _train_line(args: argparse.Namespace) -> str:
@@ -139,6 +154,8 @@ def _test_loss(config: Config, run: RunFolder, test: Path) -> int:
         validation, tested = losses.read_losses(run)
     except (OSError, ValueError):
         return _no_loss(f"Axolotl's evaluation ended with exit code {done.returncode}; its output is in {log}")
+    losses.write_test_loss(run.folder, losses.TestLoss(adapter_sha256=result.adapter_sha256(run.outputs), validation=validation, test=tested))
+    _to_drive(run, losses.TEST_LOSS)
     show(f"\nloss          validation rows {validation:.3f}, test rows {tested:.3f}, never trained on and never chosen by")
     return 0
 

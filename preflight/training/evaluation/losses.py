@@ -1,13 +1,17 @@
 """The loss on validation and test rows, by Axolotl's own evaluation of a trained adapter."""
 
 import csv
+import json
+import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preflight.files import read_content
+from preflight.files import MALFORMED, read_content, write_atomic
 from preflight.machine.run_folder import RunFolder
 
+TEST_LOSS = "test_loss.json"  # beside the run's YAML
 FOLDER = "evaluation"  # below the run: the YAML that is evaluated, and what Axolotl writes
 # of a training run, and none of an evaluation's business
 TRAINING_ONLY = ("save_", "resume_", "auto_resume", "load_best", "metric_for_best", "greater_is_better", "max_steps", "use_tensorboard")
@@ -39,3 +43,28 @@ def read_losses(run: RunFolder) -> tuple[float, float]:
     if "loss" not in found:
         raise ValueError("eval_summary.csv holds no loss")
     return float(found["loss"]["training"]), float(found["loss"]["validation"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestLoss:
+    """The losses of one adapter on rows that it was not trained on."""
+
+    __test__ = False  # for pytest, which takes it for a test by its name
+
+    adapter_sha256: str
+    validation: float
+    test: float
+
+
+def write_test_loss(folder: Path, loss: TestLoss) -> None:
+    """Keep it beside the run's YAML. Raises OSError."""
+    write_atomic(folder / TEST_LOSS, json.dumps(asdict(loss), indent=1))
+
+
+def read_test_loss(folder: Path) -> TestLoss | None:
+    """What was kept, or None."""
+    try:
+        loss = TestLoss(**json.loads((folder / TEST_LOSS).read_text(encoding="utf-8")))
+        return loss if math.isfinite(loss.test) and math.isfinite(loss.validation) else None
+    except (OSError, *MALFORMED):
+        return None

@@ -82,12 +82,20 @@ def answers_what_is_asked(result: Result, questions: int | None) -> bool:
 
 def read_result(run: RunFolder) -> Result | None:
     """What was measured of this very adapter before, or None."""
+    result = parse_result(run.folder / FILE)
     try:
-        values = json.loads((run.folder / FILE).read_text(encoding="utf-8"))
+        return result if result and result.adapter_sha256 == adapter_sha256(run.outputs) else None
+    except OSError:
+        return None
+
+
+def parse_result(path: Path) -> Result | None:
+    """What a file says that was measured, or None where it can't be read."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
         if values.get("executed"):
             values["executed"] = {name: _figures(part) for name, part in values["executed"].items()}
-        result = Result(**values)
-        return result if result.adapter_sha256 == adapter_sha256(run.outputs) else None
+        return Result(**values)
     except (OSError, *MALFORMED):
         return None
 
