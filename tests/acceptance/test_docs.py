@@ -26,6 +26,7 @@ ELSEWHERE = {
     ".venv/bin/python -m tests.acceptance.fuzz": "tests/acceptance/test_fuzz.py",
     "scripts/setup.sh": "tests/machine/test_environment.py",
     "scripts/package_data.sh": "tests/data/test_archives.py",
+    ".venv/bin/python -m preflight.runs": "tests/acceptance/test_runs.py",
     ".venv/bin/python -m preflight.evaluation": "tests/acceptance/test_smoke_run.py",
 }
 
@@ -193,7 +194,7 @@ def test_the_table_of_gpus_is_that_of_the_tiers():
 
 
 def test_commands_of_the_guide_run(preflight):
-    (command,) = re.findall(r"```sh\n(.+?)\n```", PLAN, re.S)
+    command, _ = re.findall(r"```sh\n(.+?)\n```", PLAN, re.S)
     arguments = command.partition("-m preflight ")[2].split()
     ran = preflight(*arguments, "--json")
     assert {change["key"] for change in ran.json["changes"] if change["layer"] == "--set"} >= {"learning_rate"}
