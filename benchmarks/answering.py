@@ -44,10 +44,7 @@ def main() -> None:
     asked = load_model(values, adapter, questions)
     loaded, size = time.perf_counter() - begun, asked.batch_size(questions)
     longest = asked.longest
-    del asked
-    torch.cuda.empty_cache()
-    begun = time.perf_counter()
-    ask(values, adapter, questions, lambda done, total: print(f"{done} of {total} after {time.perf_counter() - begun:.0f} s", flush=True))
+    ask(asked, questions, lambda done, total: print(f"{done} of {total} after {time.perf_counter() - begun:.0f} s", flush=True))
     seconds = time.perf_counter() - begun
     gpu = inspect_gpus().gpus[0].name
     print(

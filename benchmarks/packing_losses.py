@@ -77,14 +77,14 @@ def answered(config: Path) -> str:
     from preflight.data.prompt_strategies import find_strategy
     from preflight.training.evaluation.answers import read_questions, trained_tokenizer
     from preflight.training.evaluation.execution import Asked, judge_answers
-    from preflight.training.evaluation.generation import ask
+    from preflight.training.evaluation.generation import ask, load_model
 
     values, adapter = yaml.safe_load(config.read_text()), config.parent / "outputs"
     tokenizer, strategy = trained_tokenizer(values, adapter), find_strategy(values["datasets"][0])
     assert tokenizer
     assert strategy
     questions = read_questions(CHECKOUT / "sample_data/test_postgres.jsonl", strategy, values, tokenizer)
-    given = ask(values, adapter, questions, lambda done, total: None).adapter
+    given = ask(load_model(values, adapter, questions), questions, lambda done, total: None).adapter
     exact = sum(answer == question.answer for answer, question in zip(given, questions, strict=True))
     executed, why = judge_answers([Asked(line=q.line, question=q.question, expected=q.answer) for q in questions], {"adapter": given})
     return f"{executed['adapter'].summary}" if executed else f"{exact} of {len(questions)} exact ({why})"

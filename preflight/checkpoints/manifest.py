@@ -20,6 +20,7 @@ class Manifest:
     step: int
     max_steps: int
     best_step: int = 0  # the step of the best checkpoint so far; 0 if none is
+    chosen_step: int = 0  # of the final adapter: the step that the evaluation chose; 0 where none has chosen
     files: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # name -> (bytes, sha256)
     experiment: Mapping[str, Any] = field(default_factory=dict)  # run_fingerprint of the config: which runs may resume from here
 
@@ -47,7 +48,7 @@ def read(folder: Path) -> Manifest | None:
             return None  # no manifest of ours names files elsewhere, where copying it would write them
         values["experiment"] = without_secrets(values.get("experiment") or {})  # which earlier versions of the kit left in
         held = Manifest(files=files, **values)
-        numbers = all(isinstance(number, int) for number in (held.step, held.max_steps, held.best_step))
+        numbers = all(isinstance(number, int) for number in (held.step, held.max_steps, held.best_step, held.chosen_step))
         return held if numbers and isinstance(held.experiment, dict) else None
     except (FileNotFoundError, *MALFORMED):
         return None

@@ -19,6 +19,7 @@ from rich.table import Table
 from preflight.checkpoints import mirror
 from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_finished, latest_complete
 from preflight.cli.against import judge_file
+from preflight.cli.choose import SHARE, choose_adapter, validation_questions
 from preflight.cli.console import EXIT_ERROR, guarded, progress_bar, show
 from preflight.cli.executed import show_figures
 from preflight.cli.options import add_run_options, parsed_overrides
@@ -33,7 +34,7 @@ from preflight.machine.answering import answering
 from preflight.machine.environment import inspect_environment, near
 from preflight.machine.run_folder import HISTORY, RunFolder
 from preflight.machine.workspace import find_workspace
-from preflight.training.evaluation import answers, execution, losses, result
+from preflight.training.evaluation import answers, choosing, execution, losses, result
 
 SECONDS = 300.0  # that questions may take where their number is not said
 
@@ -85,7 +86,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         return _test_loss(Config(file=file, values=file.values), run, test)
     measured = result.read_result(run)
     if measured is None or not result.answers_what_is_asked(measured, args.questions):
-        measured = _measure(file.values, run, latest, test, args.questions)
+        measured = _measure(file.values, run, latest, test, args.questions, choose=settings.evaluation.choose_by == "executed")
         write_atomic(run.folder / result.FILE, result.as_text(measured))
         _to_drive(run, result.FILE)
     _show(measured, run.outputs, train)
@@ -111,24 +112,33 @@ def _train_line(args: argparse.Namespace) -> str:
     return f"make train CONFIG={os.path.relpath(args.config)}" + (f" ARGS={quoted(options)}" if options else "")
 
 
-def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int | None) -> result.Result:
-    """Ask the questions of the test rows, and take the losses from the trainer's log. Raises OSError."""
+def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int | None, *, choose: bool) -> result.Result:
+    """Ask the questions of the test rows, of the best of the kept checkpoints if it is to be chosen, and take the losses from the trainer's
+    log. Raises OSError."""
     strategy = find_strategy(lookup(values, "datasets.0") or {}, dict(values) | {"rl": None})
     tokenizer = answers.trained_tokenizer(values, run.outputs)
     available = answers.read_questions(test, strategy, values, tokenizer) if strategy and tokenizer and test.is_file() else []
     questions = available[:limit]
-    asked, executed, why = None, dict[str, execution.Figures](), "not measured"
+    asked, executed, why, choice = None, dict[str, execution.Figures](), "not measured", None
+    candidates = choosing.find_candidates(run.outputs) if choose else []
+    held_out = validation_questions(values, strategy, tokenizer, limit) if len(candidates) > 1 else []
     if questions:
-        from preflight.training.evaluation.generation import ask  # torch, which --help and --test-loss do without
+        from preflight.training.evaluation.generation import ask, load_model  # torch, which --help and --test-loss do without
 
         with progress_bar() as progress:
+            seconds = SECONDS if limit is None else None
+            model = load_model(values, run.outputs, [*questions, *held_out])
+            if held_out:
+                choice, why = choose_adapter(
+                    model, run, candidates, held_out, seconds and SHARE * seconds, progress, best=bool(values.get("load_best_model_at_end"))
+                )
             asking = partial(progress, f"asking base and adapter the questions of {test.name}")
-            asked = ask(values, run.outputs, questions, asking, SECONDS if limit is None else None)
+            asked = ask(model, questions, asking, seconds)
             rows = [execution.Asked(line=one.line, question=one.question, expected=one.answer) for one in asked.questions]
             given = {"base": asked.base, "adapter": asked.adapter}
             executed, why = execution.judge_answers(rows, given, partial(progress, "running the answers on PostgreSQL"))
     state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
-    return result.summarise(asked, state, run.outputs, executed, why, len(available), test)
+    return result.summarise(asked, state, run.outputs, executed, why, len(available), test, choice.as_json() if choice else None)
 
 
 def _test_rows(values: Mapping[str, Any], name: str) -> Path:
@@ -179,6 +189,8 @@ def _show(measured: result.Result, outputs: Path, train: str) -> None:
             "test rows, never trained on",
         )
     console.print(table)
+    if measured.choice:
+        console.print(f"\nchosen        {measured.choice['says']}")
     if measured.questions < measured.available:
         console.print(
             f"\nasked         {measured.questions} of {measured.available} test rows, chosen by a seed; all of them: --questions {measured.available}"

@@ -112,9 +112,20 @@ def _plan(plan: Plan, machine: Machine, *, finished: bool) -> Facts:
         return
     pace = f"{cost.steps_left:,} steps of {span(cost.pace.step, 2)} s, start, evaluations and saves included; {cost.pace.note}"
     yield "time", f"{duration(cost.hours)} for {pace}"
+    if plan.stops_from:
+        yield "early stop", _early_stop(plan)
     if cost.compute_units and cost.usd and cost.runs_a_month:
         runs = f"a month's units are good for {span(cost.runs_a_month, 0)} such runs"
         yield "cost", f"{span(cost.compute_units, 1)} compute units, ${span(cost.usd, 2)}; {runs}"
+
+
+def _early_stop(plan: Plan) -> str:
+    """When the run can end before its last step, and what that saves, as a range from nothing on."""
+    text = f"from step {plan.stops_from:,} on, once the eval loss has not fallen for as many evaluations as early_stopping_patience says"
+    if plan.saved is None:
+        return text
+    units = f" and {plan.saved.compute_units.high:,.1f} compute units" if plan.saved.compute_units else ""
+    return f"{text}; saves between nothing and {plan.saved.hours.high:,.1f} h{units}"
 
 
 def _step(plan: Plan) -> str:

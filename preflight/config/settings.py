@@ -4,7 +4,7 @@ The records below are the one description of that file: its JSON schema, which e
 `make schema`. By pydantic, which is not needed otherwise: its import would be a sixth of what a preflight takes to start.
 """
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -44,7 +44,7 @@ Rates = Annotated[dict[str, int | float], Takes(type="object", additionalPropert
 
 
 class Part:
-    """A mapping of the file: every key has to be there, and no other."""
+    """A mapping of the file: every key without a default has to be there, and no other."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
@@ -124,6 +124,12 @@ class Rows(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluation(Part):
+    choose_by: Literal["executed", "loss"] = "executed"
+    """which of the kept checkpoints a run ends with: the one with the most answers right when run, or what training left"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings(Part):
     """The whole file."""
 
@@ -136,6 +142,7 @@ class Settings(Part):
     session: SessionRules
     drive: Drive
     data: Rows
+    evaluation: Evaluation = field(default_factory=Evaluation)
 
     @property
     def runs_per_month(self) -> list[int] | None:
@@ -173,7 +180,8 @@ def read_settings(path: Path = SETTINGS) -> tuple[Settings | None, list[Finding]
 
 def build(kind: Any, values: Any) -> Any:
     """A record of this kind with these values, which the schema has accepted."""
-    return kind(**{field.name: build(field.type, values[field.name]) if is_dataclass(field.type) else values[field.name] for field in fields(kind)})
+    given = [part for part in fields(kind) if part.name in values]  # the rest has defaults: a file that is older than they are
+    return kind(**{part.name: build(part.type, values[part.name]) if is_dataclass(part.type) else values[part.name] for part in given})
 
 
 def check_settings(settings: Settings, config: Config) -> list[Finding]:

@@ -1,12 +1,10 @@
 """Whether one run answers better than another, or the difference is chance: the exact test of McNemar on the same questions."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from preflight.outcomes.reading import Outcome
-from preflight.training.evaluation.execution import Figures
+from preflight.training.evaluation.execution import Figures, mcnemar
 
 LEVEL = 0.05  # a difference this large or larger comes by chance once in 20 times, where there is none
 
@@ -50,13 +48,6 @@ class Comparison:
         if self.apart:
             said.append(f"not compared, since not the same questions were kept: {', '.join(self.apart)}")
         return "; ".join(said) or "one run is evaluated: there is nothing to compare it with"
-
-
-def mcnemar(first_alone: int, second_alone: int) -> float:
-    """The two-sided p of the exact test: how likely at least this many of the questions that differ fall to one side, were it a coin."""
-    differing, fewer = first_alone + second_alone, min(first_alone, second_alone)
-    ways = sum(math.comb(differing, k) for k in range(fewer + 1))  # whole numbers, of any size
-    return float(min(Fraction(1), Fraction(2 * ways, 2**differing)))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -7,6 +7,7 @@ from preflight.config.layers import Config
 from preflight.config.values import sequence_len, step_size, whole_number, world_size
 from preflight.data.audit import DatasetLengths
 from preflight.findings import Finding
+from preflight.plan.cost import earliest_stop, evaluation_interval
 from preflight.plan.steps import Steps, count_batches, eval_batch_size, plan_steps, split_off, trained_order
 from preflight.plan.throughput import Pace
 
@@ -34,6 +35,17 @@ def check_warmup(config: Config, steps: Steps) -> list[Finding]:
     message = f"warmup of {steps.warmup:,} steps in a run of {steps.steps:,}: the learning rate never comes down"
     fix = "delete warmup_steps and write warmup_ratio: 0.03"
     return [Finding(code="config.warmup-too-long", level="error", where=config.where(key), message=message, fix=fix)]
+
+
+def check_early_stopping(config: Config, steps: Steps) -> list[Finding]:
+    """`config.early-stopping`: a patience that the run is too short for."""
+    patience, every = config.values.get("early_stopping_patience"), evaluation_interval(config.values, steps.steps)
+    if not isinstance(patience, int) or patience < 1 or not every or earliest_stop(config.values, steps.steps):
+        return []
+    first = every * (patience + 1)
+    message = f"early_stopping_patience {patience} never stops this run: at the earliest after step {first:,}, and it has {steps.steps:,}"
+    fix = f"evaluate more often, such as eval_steps: {max(1, steps.steps // (2 * (patience + 1)))}, or delete it"
+    return [Finding(code="config.early-stopping", level="warning", where=config.where("early_stopping_patience"), message=message, fix=fix)]
 
 
 def check_rows(config: Config, lengths: DatasetLengths) -> list[Finding]:
@@ -97,7 +109,7 @@ def check_examples(config: Config, steps: Steps | None) -> list[Finding]:
     ]
 
 
-CHECKS: tuple[Callable[[Config, Steps], list[Finding]], ...] = (check_saving, check_warmup, check_evaluation)
+CHECKS: tuple[Callable[[Config, Steps], list[Finding]], ...] = (check_saving, check_warmup, check_evaluation, check_early_stopping)
 
 
 def check_interval(config: Config, steps: Steps | None, pace: Pace | None) -> list[Finding]:

@@ -1,7 +1,7 @@
 """Steps and their pace -> hours -> compute units -> money."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from preflight.config.settings import Settings
@@ -45,6 +45,29 @@ def expect(values: Mapping[str, Any], steps: Steps, done: int, pace: Pace, setti
         runs_a_month=Span(low=month / units.high, high=month / units.low) if units else None,
         pace=pace,
     )
+
+
+def earliest_stop(values: Mapping[str, Any], steps: int) -> int:
+    """The first step at which `early_stopping_patience` can end the run: the first evaluation was the best. 0 where it never can."""
+    patience, every = values.get("early_stopping_patience"), evaluation_interval(values, steps)
+    if not isinstance(patience, int) or patience < 1 or not every:
+        return 0
+    first = every * (patience + 1)
+    return first if first < steps else 0
+
+
+def saved_by_stopping(values: Mapping[str, Any], steps: Steps, done: int, pace: Pace, settings: Settings, tier: str) -> Cost | None:
+    """What a run that stops as early as it can does not take; None where it can't stop early any more."""
+    earliest = earliest_stop(values, steps.steps)
+    if not earliest or earliest <= done:
+        return None
+    rest = replace(steps, saves=tuple(step for step in steps.saves if step > earliest))
+    left = expect(values, rest, earliest, pace, settings, tier)
+    each = (pace.start, pace.end)  # which a run that stops has as well
+    hours = Span(low=left.hours.low - sum(one.low for one in each) / 3600, high=left.hours.high - sum(one.high for one in each) / 3600)
+    share = Span(low=hours.low / left.hours.low, high=hours.high / left.hours.high) if left.hours.low else Span(low=0, high=0)
+    units = Span(low=left.compute_units.low * share.low, high=left.compute_units.high * share.high) if left.compute_units else None
+    return replace(left, hours=hours, compute_units=units, usd=None, runs_a_month=None)
 
 
 def evaluation_interval(values: Mapping[str, Any], steps: int) -> int:

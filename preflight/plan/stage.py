@@ -15,7 +15,7 @@ from preflight.findings import Diagnostics
 from preflight.machine.stage import Machine
 from preflight.plan.checks import CHECKS, check_examples, check_interval, check_rows
 from preflight.plan.compare import GpuOption, compare
-from preflight.plan.cost import Cost, expect
+from preflight.plan.cost import Cost, earliest_stop, expect, saved_by_stopping
 from preflight.plan.steps import Steps, plan_steps
 from preflight.plan.throughput import Pace, Span, find_pace
 
@@ -31,6 +31,8 @@ class Plan:
     examples_per_step: float | None = None  # of padded rows exactly, of packed ones on average
     steps: Steps | None = None
     cost: Cost | None = None  # of the steps that are left
+    stops_from: int = 0  # the first step at which early stopping can end the run; 0 where it can't
+    saved: Cost | None = None  # that a run which stops there does not take
     memory_gib: float | None = None  # that a step needs
     memory_note: str = ""  # why that was not judged
     options: tuple[GpuOption, ...] = ()  # the run on each GPU, where that was asked for
@@ -53,6 +55,9 @@ class Plan:
             "throughput_source": cost.pace.source if cost else "none",
             "throughput_note": cost.pace.note if cost else "",
             "seconds_per_step": _span(cost.pace.step if cost else None, 3),
+            "early_stop": {"from_step": self.stops_from, "hours_saved": round(self.saved.hours.high, 2) if self.saved else None}
+            if self.stops_from
+            else None,
             "steps_left": cost.steps_left if cost else None,
             "runs_per_month": _span(cost.runs_a_month if cost else None, 1),
             "memory_gib": self.memory_gib,
@@ -71,6 +76,9 @@ def plan_run(
     cost = None
     if steps and pace and not run.finished:
         cost = diagnostics.attempt(None, expect, config.values, steps, run.done, pace, settings, recipe.tier_name)
+    saved = None
+    if steps and pace and cost:
+        saved = diagnostics.attempt(None, saved_by_stopping, config.values, steps, run.done, pace, settings, recipe.tier_name)
     if lengths.train and not steps:
         diagnostics.check(check_rows, config, lengths)
     _judge(config, recipe, steps, pace, machine, diagnostics)
@@ -81,6 +89,8 @@ def plan_run(
         examples_per_step=steps.examples_per_step if steps else None if packed else size,
         steps=steps,
         cost=cost,
+        stops_from=earliest_stop(config.values, steps.steps) if steps else 0,
+        saved=saved,
         memory_gib=memory_gib(config.values, recipe.shape) if config.needs_gpu else None,
         memory_note=why_unjudged(config.values, recipe.shape) if config.needs_gpu else "",
         options=diagnostics.attempt((), compare, recipe, lengths, settings, run.records) if compared else (),

@@ -27,6 +27,7 @@ EIGHT_BITS = {
     "lora_o_kernel": True,
 }
 BEST = {"load_best_model_at_end": True, "test_datasets": [{"path": "v.jsonl", "type": "completion"}]}
+STOPPING = {"early_stopping_patience": 3, "test_datasets": BEST["test_datasets"], "save_steps": 100, "eval_steps": 50}
 T4, A100 = (7, 5), (8, 0)
 
 
@@ -93,6 +94,12 @@ WRONG = [
     ({"save_total_limit": 1}, {}, ("config.one-checkpoint", WARNING)),
     ({"load_best_model_at_end": True}, {}, ("config.best-model-mismatch", ERROR)),
     (BEST, {}, ("config.best-model-mismatch", ERROR)),
+    (STOPPING | {"early_stopping_patience": -1}, {}, ("config.early-stopping", ERROR)),
+    (STOPPING | {"test_datasets": None}, {}, ("config.early-stopping", ERROR)),
+    (STOPPING | {"eval_steps": 150}, {}, ("config.early-stopping", ERROR)),
+    (STOPPING | {"save_steps": None}, {}, ("config.early-stopping", ERROR)),
+    (STOPPING | {"metric_for_best_model": "accuracy"}, {}, ("config.early-stopping", ERROR)),
+    (STOPPING | {"greater_is_better": True}, {}, ("config.early-stopping", ERROR)),
     (BEST | {"eval_steps": 300}, {}, ("config.best-model-mismatch", ERROR)),
     ({"learning_rate": "2e-1"}, {}, ("config.learning-rate", WARNING)),
 ]
@@ -197,3 +204,8 @@ def test_unsafe_tags_are_found_before_anything_is_built(tmp_path):
     assert [finding.code for finding in findings] == ["config.unsafe-code"]
     with pytest.raises(yaml.YAMLError):
         yaml.safe_load((tmp_path / "a.yaml").read_text())
+
+
+@pytest.mark.parametrize("more", [{}, {"metric_for_best_model": "loss"}, {"eval_steps": 100}, {"early_stopping_patience": None, "eval_steps": 150}])
+def test_a_patience_that_is_set_up_right(more):
+    assert "config.early-stopping" not in [code for code, _ in codes(GOOD | STOPPING | more)]

@@ -30,9 +30,16 @@ SHORT = Steps(
 WRONG = [
     ({}, SHORT, ("config.saves-never", ERROR)),
     ({"warmup_steps": 2000}, replace(STEPS, warmup=2000), ("config.warmup-too-long", ERROR)),
+    ({"early_stopping_patience": 3, "eval_steps": 250}, STEPS, ("config.early-stopping", "warning")),
     (PACKED, replace(STEPS, eval_batches=0), ("config.eval-too-small", ERROR)),
 ]
-RIGHT = [{}, PACKED, BEST | {"eval_steps": 250, "val_set_size": 0}, {"warmup_ratio": 0.03, "save_strategy": "steps"}]
+RIGHT = [
+    {},
+    {"early_stopping_patience": 3, "eval_steps": 200},
+    PACKED,
+    BEST | {"eval_steps": 250, "val_set_size": 0},
+    {"warmup_ratio": 0.03, "save_strategy": "steps"},
+]
 
 
 def found(config, steps):

@@ -18,7 +18,7 @@ from preflight.data.lengths import Lengths, RowLength
 from preflight.files import CONFIGS
 from preflight.launch.command import check_preparing
 from preflight.plan.checks import check_examples, check_interval
-from preflight.plan.cost import evaluation_interval, expect
+from preflight.plan.cost import earliest_stop, evaluation_interval, expect, saved_by_stopping
 from preflight.plan.steps import Steps
 from preflight.plan.throughput import Pace, Span, find_pace
 from tests.conftest import CHECKOUT
@@ -235,3 +235,14 @@ def test_8_bit_weights_take_the_memory_and_the_seconds_that_were_measured(fp8, g
     h100 = next(tier for tier in TIERS if tier.name == "h100")
     pace = find_pace(values, [], throughput_key(values, "h100"), h100, MISTRAL_7B)
     assert pace.step.low < 8_124 / tokens < pace.step.high
+
+
+def test_what_stopping_early_saves_is_a_range_from_nothing():
+    values = {"early_stopping_patience": 3, "eval_steps": 100}
+    assert earliest_stop(values, 1_000) == 400
+    assert [earliest_stop(values | {"early_stopping_patience": patience}, 1_000) for patience in (None, 0, 9, "x")] == [0, 0, 0, 0]
+    saved = saved_by_stopping(values, steps(), 0, PACE, SETTINGS, "a100-40gb")
+    assert (saved.steps_left, saved.hours.low, saved.hours.high) == (600, pytest.approx(600 / 3600), pytest.approx(1200 / 3600))
+    assert saved.compute_units.high == pytest.approx(5.4 * 1200 / 3600)
+    assert saved_by_stopping(values, steps(), 400, PACE, SETTINGS, "a100-40gb") is None, "it is past that"
+    assert saved_by_stopping({}, steps(), 0, PACE, SETTINGS, "a100-40gb") is None

@@ -33,6 +33,7 @@ CHECKS: tuple[Callable[[Config, Situation], Iterator[Finding]], ...] = (
     data_sets.check_order,
     saving.check_saving,
     saving.check_best_model,
+    saving.check_early_stopping,
     saving.check_learning_rate,
 )
 

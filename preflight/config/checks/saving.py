@@ -44,6 +44,32 @@ def check_best_model(config: Config, situation: Situation) -> Iterator[Finding]:
     yield finding(config, "config.best-model-mismatch", "error", "load_best_model_at_end", message, fix)
 
 
+def check_early_stopping(config: Config, situation: Situation) -> Iterator[Finding]:
+    """`config.early-stopping`: a patience that would stop at the wrong moment, never, or end training with a traceback."""
+    values, key = config.values, "early_stopping_patience"
+    patience = values.get(key)
+    if not isinstance(patience, int) or not patience:
+        return
+    save, evaluate = interval(values, "save"), interval(values, "eval")
+    metric = str(values.get("metric_for_best_model") or "eval_loss")
+    if patience < 0:
+        problem, fix = "no evaluation can come before it", f"{key}: 3"
+    elif not values.get("test_datasets") and not values.get("val_set_size"):
+        problem, fix = "there are no validation rows whose loss could tell when", f"name them in test_datasets, or delete {key}"
+    elif not save or not evaluate or save % evaluate:
+        problem, fix = (
+            "it needs save_steps that are a multiple of eval_steps",
+            f"eval_steps: {int(save) if save >= 1 else 100} and save_steps: {int(save) if save >= 1 else 100}",
+        )
+    elif metric.removeprefix("eval_") != "loss":
+        problem, fix = f"an evaluation gives no {metric}, and the trainer then stops for nothing, in silence", "metric_for_best_model: eval_loss"
+    elif values.get("greater_is_better"):
+        problem, fix = "with greater_is_better a loss that falls counts as worse: it stops while the model still learns", "greater_is_better: false"
+    else:
+        return
+    yield finding(config, "config.early-stopping", "error", key, f"{key} {patience}: {problem}", fix)
+
+
 def _said(values: Mapping[str, Any], kind: str) -> str:
     key = f"{kind}s_per_epoch" if values.get(f"{kind}s_per_epoch") else f"{kind}_steps"
     return f"{key} {values[key]}"

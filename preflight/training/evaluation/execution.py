@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from preflight.postgres.ddl import read_schema
@@ -64,6 +65,13 @@ def wilson(right: int, of: int) -> tuple[float, float]:
     middle = (share + square / (2 * of)) / (1 + square / of)
     half = CONFIDENCE / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
     return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def mcnemar(first_alone: int, second_alone: int) -> float:
+    """The two-sided p of the exact test: how likely at least this many of the questions that differ fall to one side, were it a coin."""
+    differing, fewer = first_alone + second_alone, min(first_alone, second_alone)
+    ways = sum(math.comb(differing, k) for k in range(fewer + 1))  # whole numbers, of any size
+    return float(min(Fraction(1), Fraction(2 * ways, 2**differing)))
 
 
 def judge_answers(

@@ -1,9 +1,11 @@
 """Ask a trained adapter, and its base with the adapter switched off, in batches as large as the memory takes."""
 
+import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +56,49 @@ class LoadedModel:
         return max(1, min(LARGEST_BATCH["cuda"], int(SPARE * torch.cuda.mem_get_info()[0] / (2 * kept + scores))))  # the cache is copied as it grows
 
 
-def ask(
-    config: Mapping[str, Any], adapter: Path, questions: Sequence[Question], progress: Callable[[int, int], None], seconds: float | None = None
-) -> Answers:
+def ask(asked: LoadedModel, questions: Sequence[Question], progress: Callable[[int, int], None], seconds: float | None = None) -> Answers:
     """What base and adapter answer, both on the quantised weights that were trained on; in `seconds`, as many questions as fit, chosen by a seed.
 
     An answer that is longer than any expected one by half is cut: it runs on, and whatever runs on is wrong.
     """
-    disable_progress_bar()
-    asked = load_model(config, adapter, questions)
+    voices = {"base": asked.model.disable_adapter, "adapter": contextlib.nullcontext}
+    kept, given = _ask_each(asked, voices, questions, progress, seconds)
+    return Answers(questions=kept, base=given["base"], adapter=given["adapter"])
+
+
+def ask_candidates(
+    asked: LoadedModel, adapters: Mapping[str, Path], questions: Sequence[Question], progress: Callable[[int, int], None], seconds: float | None
+) -> tuple[list[Question], dict[str, list[str]]]:
+    """The questions that were asked, and each adapter's answers: on one base, which holds them all."""
+    for name, folder in adapters.items():
+        asked.model.load_adapter(str(folder), adapter_name=name)
+    asked.model.eval()
+    return _ask_each(asked, {name: partial(_speaking, asked, name) for name in adapters}, questions, progress, seconds)
+
+
+def use(asked: LoadedModel, name: str) -> None:
+    """Have the model speak with this adapter, of those that it was asked with, from here on."""
+    asked.model.set_adapter(name)
+
+
+@contextlib.contextmanager
+def _speaking(asked: LoadedModel, name: str) -> Iterator[None]:
+    use(asked, name)
+    yield
+
+
+def _ask_each(
+    asked: LoadedModel,
+    voices: Mapping[str, Callable[[], contextlib.AbstractContextManager[Any]]],
+    questions: Sequence[Question],
+    progress: Callable[[int, int], None],
+    seconds: float | None,
+) -> tuple[list[Question], dict[str, list[str]]]:
+    """The questions that there was time for, in their order, and what each voice answered."""
     order = list(range(len(questions)))
     if seconds is not None:
         random.Random(0).shuffle(order)  # noqa: S311
-    answered: dict[int, tuple[str, str]] = {}
+    answered: dict[int, list[str]] = {}
     wanted, begun = len(questions), time.monotonic()
 
     def answer_all(size: int) -> None:
@@ -78,22 +110,24 @@ def ask(
             for start in range(0, len(left), size):
                 batch = left[start : start + size]
                 these = [questions[i] for i in batch]
-                with asked.model.disable_adapter():
-                    base = asked.answer(these)
-                answered.update(zip(batch, zip(base, asked.answer(these), strict=True), strict=True))
+                given = list[list[str]]()
+                for voice in voices.values():
+                    with voice():
+                        given.append(asked.answer(these))
+                answered.update(zip(batch, map(list, zip(*given, strict=True)), strict=True))
                 if seconds is not None and start == 0:
                     each = (time.monotonic() - begun) / len(answered)
                     wanted = min(wanted, max(len(answered), int(seconds / each)))
-                progress(2 * len(answered), 2 * wanted)
+                progress(len(voices) * len(answered), len(voices) * wanted)
 
     find_executable_batch_size(answer_all, starting_batch_size=min(wanted, asked.batch_size(questions)))()
     kept = sorted(answered)
-    base, given = ([answered[i][which] for i in kept] for which in (0, 1))
-    return Answers(questions=[questions[i] for i in kept], base=base, adapter=given)
+    return [questions[i] for i in kept], {name: [answered[i][which] for i in kept] for which, name in enumerate(voices)}
 
 
 def load_model(config: Mapping[str, Any], adapter: Path, questions: Sequence[Question]) -> LoadedModel:
     """The base with the adapter on it, on eager attention: sdpa gives NaN for rows that begin with padding."""
+    disable_progress_bar()
     dtype = torch.bfloat16 if config.get("bf16") else torch.float16 if config.get("fp16") else torch.float32
     quantisation = (
         BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)

@@ -30,6 +30,7 @@ class Result:
     not_executed: str = "not measured"  # why that is so
     available: int = 0  # questions that the test rows ask, of which `questions` were asked
     rows_sha256: str = ""  # of the test rows
+    choice: Mapping[str, Any] | None = None  # of the kept checkpoints, which this adapter is
 
 
 def eval_losses(trainer_state: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -46,6 +47,7 @@ def summarise(
     not_executed: str = "not measured",
     available: int = 0,
     rows: Path | None = None,
+    choice: Mapping[str, Any] | None = None,
 ) -> Result:
     """The figures of a run whose adapter folder is `adapter`, with those of its answers where they were run."""
     before, after = eval_losses(trainer_state)
@@ -66,6 +68,7 @@ def summarise(
         executed=executed or None,
         not_executed="" if executed else not_executed,
         available=available,
+        choice=choice,
         rows_sha256=read_content(rows).sha256 if rows and rows.is_file() else "",
     )
 
