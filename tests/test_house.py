@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "result": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch"},
     "pipeline": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result"},
     "training": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "postgres"},
-    "outcomes": LOWEST | {"machine", "config", "checkpoints", "training"},
+    "outcomes": LOWEST | {"machine", "config", "checkpoints", "plan", "training"},
     "cli": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result", "pipeline", "training", "outcomes"},
 }
 # the names that notebooks, scripts and YAMLs call: each hands on to a room and does nothing itself

@@ -20,9 +20,10 @@ from preflight.checkpoints import mirror
 from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_finished, latest_complete
 from preflight.cli.against import judge_file
 from preflight.cli.choose import SHARE, choose_adapter, validation_questions
-from preflight.cli.console import EXIT_ERROR, guarded, progress_bar, show
+from preflight.cli.console import EXIT_ERROR, guarded, printable, progress_bar, show
 from preflight.cli.executed import show_figures
 from preflight.cli.options import add_run_options, parsed_overrides
+from preflight.cli.runs import pages
 from preflight.config.layers import Config, lookup, shown
 from preflight.config.names import find_run
 from preflight.config.settings import read_settings
@@ -34,6 +35,7 @@ from preflight.machine.answering import answering
 from preflight.machine.environment import inspect_environment, near
 from preflight.machine.run_folder import HISTORY, RunFolder
 from preflight.machine.workspace import find_workspace
+from preflight.outcomes.table import gather
 from preflight.training.evaluation import answers, choosing, execution, losses, result
 
 SECONDS = 300.0  # that questions may take where their number is not said
@@ -90,6 +92,9 @@ def _evaluate(args: argparse.Namespace) -> int:
         write_atomic(run.folder / result.FILE, result.as_text(measured))
         _to_drive(run, result.FILE)
     _show(measured, run.outputs, train)
+    workspace = find_workspace(args.workspace)
+    index, problem = pages(gather(workspace, settings), workspace, settings, [run.folder.name])
+    show(printable(f"page          not written: {problem}" if problem else f"page          {near(index)}"), error=bool(problem))
     return 0
 
 

@@ -16,6 +16,7 @@ from preflight.machine.stage import Machine
 from preflight.plan.checks import CHECKS, check_examples, check_interval, check_rows
 from preflight.plan.compare import GpuOption, compare
 from preflight.plan.cost import Cost, earliest_stop, expect, saved_by_stopping
+from preflight.plan.estimate import write_estimate
 from preflight.plan.steps import Steps, plan_steps
 from preflight.plan.throughput import Pace, Span, find_pace
 
@@ -79,6 +80,8 @@ def plan_run(
     saved = None
     if steps and pace and cost:
         saved = diagnostics.attempt(None, saved_by_stopping, config.values, steps, run.done, pace, settings, recipe.tier_name)
+    if diagnostics.may_write and not run.done:
+        diagnostics.attempt(None, write_estimate, run.folder.folder, cost, lengths)
     if lengths.train and not steps:
         diagnostics.check(check_rows, config, lengths)
     _judge(config, recipe, steps, pace, machine, diagnostics)
