@@ -1,6 +1,6 @@
-"""Rebuild docs/pictures from real runs: `make pictures`. Needs Chromium on the PATH (Debian: apt install chromium); about 3 minutes.
+"""Rebuild docs/pictures from real runs: `make pictures`. Needs Chromium on the PATH (Debian: apt install chromium); about 8 minutes.
 
-The terminal pictures are what preflight prints; the curves are TensorBoard's own page of a smoke run; bars are drawn from the report's
+The terminal pictures are what preflight prints; the curves are TensorBoard's own page of a smoke run; the page of runs is of two short ones; bars are drawn from the report's
 histogram and from the table of docs/benchmarks.md.
 """
 
@@ -42,6 +42,7 @@ def main() -> int:
         benchmarks(work)
         curves(work)
         evaluation(work, work / "smoke")
+        pages(work / "pages")
     return 0
 
 
@@ -140,6 +141,20 @@ def evaluation(work: Path, workspace: Path) -> None:
     )
     lines = done.stdout.partition("\n\nquestion")[0].splitlines()  # an example follows, and where things lie
     photograph_text(work, "evaluation", [f"python {' '.join(command)}", "", *lines], width=120)
+
+
+def pages(workspace: Path) -> None:
+    """The page of two runs, short ones: two learning rates."""
+    smoke = ["axolotl_configs/smoke.yaml", "--workspace", str(workspace)]
+    for rate in ("0.002", "0.006"):
+        changes = [f"learning_rate={rate}", "max_steps=90", "save_steps=30", "eval_steps=15"]
+        command = [*smoke, "--name", f"rate-{rate}", *(part for change in changes for part in ("--set", change))]
+        done = subprocess.run([sys.executable, "-m", "preflight", *command, "--json"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+        report = json.loads(done.stdout)
+        subprocess.run(report["command"], cwd=CHECKOUT, env=os.environ | report["environment"], check=True, capture_output=True)
+        ask = [sys.executable, "-m", "preflight.evaluation", *smoke, "--name", f"rate-{rate}", "--questions", "60"]
+        subprocess.run(ask, cwd=CHECKOUT, check=True, capture_output=True)
+    photograph((workspace / "runs/index.html").as_uri(), "runs", 1100, 560)
 
 
 def photograph(address: str, name: str, width: int, height: int, clicks: Sequence[str] = ()) -> None:

@@ -35,6 +35,7 @@ from preflight.machine.answering import answering
 from preflight.machine.environment import inspect_environment, near
 from preflight.machine.run_folder import HISTORY, RunFolder
 from preflight.machine.workspace import find_workspace
+from preflight.outcomes.pages import PAGE
 from preflight.outcomes.table import gather
 from preflight.training.evaluation import answers, choosing, execution, losses, result
 
@@ -94,6 +95,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     _show(measured, run.outputs, train)
     workspace = find_workspace(args.workspace)
     index, problem = pages(gather(workspace, settings), workspace, settings, [run.folder.name])
+    if not problem:
+        _to_drive(run, PAGE)
     show(printable(f"page          not written: {problem}" if problem else f"page          {near(index)}"), error=bool(problem))
     return 0
 

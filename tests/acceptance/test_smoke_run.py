@@ -35,8 +35,23 @@ def test_train_ends_with_the_figures_of_this_run(smoke):
         "workspace/runs/smoke/outputs",
         "tensorboard --logdir",
         "make train CONFIG=",
+        "workspace/runs/index.html",
     ):
         assert shown in end
+
+
+def test_the_kept_checkpoints_were_judged_and_what_was_measured_is_on_drive(smoke):
+    result = json.loads((smoke.folder / "evaluation.json").read_text())
+    choice = result["choice"]
+    assert len(choice["right"]) == 2, "of the two that are kept"
+    assert choice["questions"] == 50
+    assert choice["right"][f"checkpoint-{choice['step']}"] == max(choice["right"].values())
+    assert json.loads((smoke.folder / "outputs/manifest.json").read_text())["chosen_step"] == choice["step"]
+    assert f"chosen        {choice['says']}" in smoke.resumed.out
+    assert len(result["executed"]["adapter"]["verdicts"]) == 50
+    drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
+    assert {"evaluation.json", "history.json", "page.html"} <= {path.name for path in drive.iterdir()}
+    assert (smoke.folder.parent / "index.html").exists()
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(smoke):
