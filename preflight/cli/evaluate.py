@@ -23,6 +23,7 @@ from preflight.cli.choose import SHARE, choose_adapter, validation_questions
 from preflight.cli.console import EXIT_ERROR, guarded, printable, progress_bar, show
 from preflight.cli.executed import show_figures
 from preflight.cli.options import add_run_options, parsed_overrides
+from preflight.cli.run_table import comparison_lines
 from preflight.cli.runs import pages
 from preflight.config.layers import Config, lookup, shown
 from preflight.config.names import find_run
@@ -94,10 +95,15 @@ def _evaluate(args: argparse.Namespace) -> int:
         _to_drive(run, result.FILE)
     _show(measured, run.outputs, train)
     workspace = find_workspace(args.workspace)
-    index, problem = pages(gather(workspace, settings), workspace, settings, [run.folder.name])
+    runs = gather(workspace, settings)
+    index, problem = pages(runs, workspace, settings, [run.folder.name])
     if not problem:
         _to_drive(run, PAGE)
     show(printable(f"page          not written: {problem}" if problem else f"page          {near(index)}"), error=bool(problem))
+    if runs.comparison and runs.comparison.against:
+        show("")
+        for line in comparison_lines(runs.comparison):
+            show(printable(line))
     return 0
 
 

@@ -74,6 +74,13 @@ def test_the_command_of_each_engine_is_run(venv, tmp_path, engine, launcher, arg
     assert "holds no trained run" in ran.err, "the stand-in trains nothing, and the evaluation says so"
 
 
+def test_a_second_experiment_is_a_run_of_its_own_from_the_first_step_to_the_evaluation(venv, tmp_path):
+    for options, name in ((["--set", "learning_rate=0.004"], "smoke-learning_rate-0.004"), (["--set=seed=7", "--name=mine"], "mine")):
+        ran, ((argv, _),) = train(venv, tmp_path / "ws", *options)
+        assert str(tmp_path / f"ws/runs/{name}/config.yaml") in argv
+        assert f"ws/runs/{name} holds no trained run" in ran.err
+
+
 def test_a_run_of_several_machines_is_not_started_on_one(venv, tmp_path):
     ran, called = train(
         venv, tmp_path / "ws", "--set", "device=null", "--scale", "ddp", "--nodes", "2", "--gpus-per-node", "1", gpus=[["NVIDIA H100", 79.6, [9, 0]]]
