@@ -124,8 +124,9 @@ def _early_stop(plan: Plan) -> str:
     text = f"from step {plan.stops_from:,} on, once the eval loss has not fallen for as many evaluations as early_stopping_patience says"
     if plan.saved is None:
         return text
-    units = f" and {plan.saved.compute_units.high:,.1f} compute units" if plan.saved.compute_units else ""
-    return f"{text}; saves between nothing and {plan.saved.hours.high:,.1f} h{units}"
+    units = plan.saved.compute_units
+    saved = duration(Span(low=0, high=plan.saved.hours.high)) + (f", {span(Span(low=0, high=units.high), 1)} compute units" if units else "")
+    return f"{text}; saves {saved}"
 
 
 def _step(plan: Plan) -> str:

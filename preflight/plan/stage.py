@@ -1,7 +1,7 @@
 """The fifth stage: what the run takes, from its rows and from what was seen on such a machine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from preflight.checkpoints.stage import RunState
@@ -56,7 +56,7 @@ class Plan:
             "throughput_source": cost.pace.source if cost else "none",
             "throughput_note": cost.pace.note if cost else "",
             "seconds_per_step": _span(cost.pace.step if cost else None, 3),
-            "early_stop": {"from_step": self.stops_from, "hours_saved": round(self.saved.hours.high, 2) if self.saved else None}
+            "early_stop": {"from_step": self.stops_from, "hours_saved": _span(replace(self.saved.hours, low=0) if self.saved else None, 2)}
             if self.stops_from
             else None,
             "steps_left": cost.steps_left if cost else None,

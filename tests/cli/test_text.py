@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,13 @@ def test_names_and_rows_from_outside_give_the_terminal_no_orders(capsys):
 def test_half_a_surrogate_pair_is_json_too():
     document = render_json(report(Finding(code="data.x", level="error", message="a \ud800 b")))
     assert json.loads(document.encode())["findings"][0]["message"] == "a \ud800 b"
+
+
+def test_what_stopping_early_saves_is_said_as_a_range(preflight):
+    saves = ("--set", "save_steps=25", "--set", "eval_steps=25")
+    ran = preflight("--gpu", "l4", "--data", "sample_data", *saves, "--set", "early_stopping_patience=1")
+    said = " ".join(ran.out.split())
+    assert re.search(r"early stop from step 50 on, once .* says; saves 0 to \d+ min, 0\.0 to \d\.\d compute units", said), said
+    plan = preflight("--gpu", "l4", "--data", "sample_data", *saves, "--set", "early_stopping_patience=1", "--json").json["plan"]
+    assert plan["early_stop"]["from_step"] == 50
+    assert plan["early_stop"]["hours_saved"]["low"] == 0 < plan["early_stop"]["hours_saved"]["high"] < plan["hours"]["high"]
