@@ -121,7 +121,7 @@ def test_rows_tokenised_beforehand_and_a_run_that_came_to_nothing(preflight, tmp
         trained = (folder / "trained.log").read_text()
         assert f"ended at step 4 of {last}: the loss is nan" in trained
         assert "'loss': 'nan'" in trained
-        assert {path.name for path in (folder / "results").iterdir()} <= {"runs"}, "curves, and nothing to go on from"
+        assert {path.name for path in (folder / "results").iterdir()} <= {"runs", "history.json"}, "curves, and nothing to go on from"
 
 
 @pytest.mark.parametrize(
