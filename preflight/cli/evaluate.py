@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from preflight.checkpoints import mirror
-from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_finished, latest_complete
+from preflight.checkpoints.verify import Checkpoint
 from preflight.cli.against import judge_file
 from preflight.cli.choose import SHARE, choose_adapter, validation_questions
 from preflight.cli.console import EXIT_ERROR, guarded, printable, progress_bar, show
@@ -25,12 +25,10 @@ from preflight.cli.executed import show_figures
 from preflight.cli.options import add_run_options, parsed_overrides
 from preflight.cli.run_table import comparison_lines
 from preflight.cli.runs import pages
-from preflight.config.layers import Config, lookup, shown
-from preflight.config.names import find_run
-from preflight.config.settings import read_settings
-from preflight.config.yaml_file import read_yaml
+from preflight.cli.trained import find_trained
+from preflight.config.layers import Config, lookup
 from preflight.data.prompt_strategies import find_strategy
-from preflight.files import CHECKOUT, quoted, write_atomic
+from preflight.files import CHECKOUT, write_atomic
 from preflight.launch.command import accelerate_command, launch_variables
 from preflight.machine.answering import answering
 from preflight.machine.environment import inspect_environment, near
@@ -72,20 +70,11 @@ def _positive(text: str) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    run = find_run(find_workspace(args.workspace), args.config, args.overrides, args.name or "")
-    file, findings = read_yaml(run.config)
-    settings, more = read_settings()
-    latest = latest_complete(inspect_checkpoints(run.outputs))
-    train = _train_line(args)
-    if file is None or settings is None or latest is None:
-        for finding in (*findings, *more):
-            show(f"{finding.where}: {finding.message}; {finding.fix}", error=True)
-        show(f"{run.folder} holds no trained run. Train it: {train}", error=True)
+    trained = find_trained(args)
+    if trained is None:
         return EXIT_ERROR
-    if not is_finished(run.outputs):
-        show(f"The run stopped at step {latest.step} of {latest.max_steps}. To resume it: {train}", error=True)
-        return EXIT_ERROR
-    test = _test_rows(file.values, settings.data.test_file)
+    run, file, settings, latest, train = trained.run, trained.file, trained.settings, trained.latest, trained.command
+    test = trained.test
     if args.test_loss:
         return _test_loss(Config(file=file, values=file.values), run, test)
     measured = result.read_result(run)
@@ -119,13 +108,6 @@ def _to_drive(run: RunFolder, name: str) -> None:
         show(f"{name} is not on Drive: {error.strerror or error}. It is in {run.folder}", error=True)
 
 
-def _train_line(args: argparse.Namespace) -> str:
-    """The command that begins this run, or resumes it."""
-    changed = [f"--set {quoted(f'{change.key}={shown(change.value)}')}" for change in args.overrides]
-    options = " ".join([*changed, *([f"--name {args.name}"] if args.name else [])])
-    return f"make train CONFIG={os.path.relpath(args.config)}" + (f" ARGS={quoted(options)}" if options else "")
-
-
 def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int | None, *, choose: bool) -> result.Result:
     """Ask the questions of the test rows, of the best of the kept checkpoints if it is to be chosen, and take the losses from the trainer's
     log. Raises OSError."""
@@ -153,11 +135,6 @@ def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test
             executed, why = execution.judge_answers(rows, given, partial(progress, "running the answers on PostgreSQL"))
     state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
     return result.summarise(asked, state, run.outputs, executed, why, len(available), test, choice.as_json() if choice else None)
-
-
-def _test_rows(values: Mapping[str, Any], name: str) -> Path:
-    """The test rows, which lie beside the training rows."""
-    return Path(str(lookup(values, "datasets.0.path"))).with_name(name)
 
 
 def _test_loss(config: Config, run: RunFolder, test: Path) -> int:

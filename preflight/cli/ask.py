@@ -1,0 +1,150 @@
+"""The command line of the model in use: `python -m preflight.ask CONFIG`, questions answered by a finished run's adapter."""
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from preflight.cli.console import EXIT_ERROR, guarded, printable, show
+from preflight.cli.options import add_run_options, parsed_overrides
+from preflight.cli.trained import Trained, find_trained
+from preflight.config.layers import lookup
+from preflight.data.prompt_strategies import BadRowError, find_strategy
+from preflight.postgres.causes import Verdict, not_checked
+from preflight.postgres.ddl_text import find_statements
+from preflight.postgres.preparing import Question as Prepared
+from preflight.postgres.preparing import judge_answers
+from preflight.postgres.server import NoPostgresError, Server, started
+from preflight.training.evaluation.answers import Question, read_questions, trained_tokenizer
+from preflight.training.evaluation.asking import NoPatternError, read_pattern
+
+EXPECTED = 200  # test rows whose answers say how long an answer may be
+SAYS = {"runs": "runs on these tables", "fails": "does not run", "not checked": "not checked"}
+
+Put = Callable[[str], Question]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Answer questions until there are none; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m preflight.ask",
+        description="Questions answered by the adapter of a finished run, put as the test rows put theirs. Each answer is analysed by PostgreSQL "
+        "on the tables that it is about before it is shown, and none is run. Without --question: one question a line, from the keyboard or a pipe.",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML that was given to preflight")
+    tables = "a file of CREATE TABLE statements (default: the tables of the first test row)"
+    parser.add_argument("--schema", type=Path, metavar="FILE", help=tables)
+    parser.add_argument("--question", action="append", metavar="TEXT", help="one question; may be given again")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object a question: question, answer, state (runs, fails, not checked), cause, message"
+    )
+    parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
+    add_run_options(parser)
+    args = parser.parse_args(argv)
+    args.overrides = parsed_overrides(parser, args.overrides)
+    logging.disable(logging.WARNING)
+    return guarded("ask", partial(_ask_all, args), interrupted="")
+
+
+def _ask_all(args: argparse.Namespace) -> int:
+    trained = find_trained(args)
+    if trained is None:
+        return EXIT_ERROR
+    try:
+        tables = args.schema.read_text(encoding="utf-8").strip() if args.schema else ""
+    except (OSError, UnicodeDecodeError) as error:
+        return _refuse(f"{args.schema}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+    if args.schema and not find_statements(tables).statements:
+        return _refuse(f"{args.schema}: it holds no CREATE TABLE that can be read")
+    try:
+        model = _load(trained, tables)
+    except NoPatternError as error:
+        return _refuse(f"{trained.test}: {error}")
+    except OSError as error:
+        return _refuse(f"{error.filename or trained.test}: {error.strerror or error}")
+    with contextlib.ExitStack() as stack:
+        server, why = None, ""
+        try:
+            server = stack.enter_context(started())
+        except NoPostgresError as error:
+            why = str(error)
+        for question in args.question or _typed():
+            try:
+                put = model.put(question)
+            except (BadRowError, NoPatternError) as error:
+                show(printable(f"not asked: {error}"), error=True)
+                continue
+            answer = model.answer(put)
+            _show(question, answer, _verdict(server, why, put.question, answer), as_json=args.json)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """What puts a question as the rows do, and what answers it."""
+
+    put: Put
+    answer: Callable[[Question], str]
+
+
+def _load(trained: Trained, tables: str) -> _Model:
+    """The adapter on its base. Raises NoPatternError, OSError."""
+    values = trained.file.values
+    strategy, tokenizer = (
+        find_strategy(lookup(values, "datasets.0") or {}, dict(values) | {"rl": None}),
+        trained_tokenizer(values, trained.run.outputs),
+    )
+    if strategy is None or tokenizer is None:
+        raise NoPatternError("rows of this kind, or the tokenizer, can't be read here")
+    pattern = read_pattern(trained.test, strategy)
+    if tables and not pattern.has_tables:
+        raise NoPatternError("its rows show no CREATE TABLE, so --schema has no place in a prompt")
+    expected = read_questions(trained.test, strategy, values, tokenizer, EXPECTED)
+    from preflight.training.evaluation.generation import load_model  # torch, which --help does without
+
+    model = load_model(values, trained.run.outputs, expected)
+    return _Model(
+        put=lambda question: pattern.put(question, tables, strategy, values, tokenizer),
+        answer=lambda question: model.answer([question])[0],
+    )
+
+
+def _typed() -> Iterator[str]:
+    """The lines of standard input; asked for where that is a terminal."""
+    asked = sys.stdin.isatty()
+    while True:
+        if asked:
+            sys.stderr.write("question> ")
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _verdict(server: Server | None, why: str, prompt: str, answer: str) -> Verdict:
+    """What the answer does on the tables of the prompt."""
+    if server is None:
+        return not_checked(why)
+    ((_, verdict),) = judge_answers(server, [Prepared(number=0, ddl=find_statements(prompt), answer=answer)])
+    return verdict
+
+
+def _show(question: str, answer: str, verdict: Verdict, *, as_json: bool) -> None:
+    if as_json:
+        found = {"question": question, "answer": answer, "state": verdict.state, "cause": verdict.cause, "message": verdict.message}
+        show(json.dumps(found, ensure_ascii=False))
+        return
+    because = ": ".join(part for part in (verdict.cause, verdict.message) if part)
+    show(printable(f"{answer}\n  {SAYS[verdict.state]}" + (f" ({because})" if because else "")))
+
+
+def _refuse(message: str) -> int:
+    show(printable(message), error=True)
+    return EXIT_ERROR
