@@ -1,16 +1,20 @@
 # Two commands: `make train` and `make test`. Both make the environment first if it is not there.
 CONFIG ?= axolotl_configs/smoke.yaml
 ARGS ?=
+DATA ?=
 FUZZ_SECONDS ?= 3600
 export VENV ?= .venv
 
-.PHONY: help train test check soak fuzz pictures format setup smoke-base sample-data schema
+.PHONY: help train colab test check soak fuzz pictures format setup smoke-base sample-data schema
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 train: ## preflight, training, evaluation; CONFIG=axolotl_configs/mistral_qlora.yaml for the real thing, ARGS="--set key=value"
 	@scripts/train.sh $(CONFIG) $(ARGS)
+
+colab: setup ## the same on a machine of Colab, from here: CONFIG=axolotl_configs/mistral_qlora.yaml DATA=my_rows ARGS="--gpu L4"
+	@$(VENV)/bin/python -m preflight.remote $(CONFIG) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: setup check ## linters, types and the whole test suite
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "pipeline": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result"},
     "training": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "postgres"},
     "outcomes": LOWEST | {"machine", "config", "checkpoints", "plan", "training"},
-    "cli": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result", "pipeline", "training", "outcomes"},
+    "remote": LOWEST | {"machine", "config", "data", "checkpoints"},
+    "cli": LOWEST | {"machine", "config", "data", "checkpoints", "plan", "launch", "request", "result", "pipeline", "training", "outcomes", "remote"},
 }
 # the names that notebooks, scripts and YAMLs call: each hands on to a room and does nothing itself
 NAMES = {
@@ -37,6 +38,7 @@ NAMES = {
     "tensorboard": "cli",
     "notebook": "cli",
     "axolotl_plugin": "training",
+    "remote/__main__": "cli",
 }
 HEAVY = {"torch", "transformers", "axolotl", "accelerate", "peft", "bitsandbytes", "datasets", "trl"}
 # what the mirror's process runs on: it starts beside training on whatever Python that has
@@ -75,7 +77,8 @@ def violations(sources):
         room = room_of(name)
         if room == "__init__":
             continue
-        allowed = {NAMES[room]} if room in NAMES else MAY_IMPORT[room] | {room}
+        called = name.removesuffix(".py") if name.removesuffix(".py") in NAMES else room
+        allowed = {NAMES[called]} if called in NAMES else MAY_IMPORT[room] | {room}
         for module in imports(source):
             top, _, rest = module.partition(".")
             if top == "preflight" and rest.partition(".")[0] not in allowed:

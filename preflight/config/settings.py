@@ -39,6 +39,7 @@ Positive = Annotated[int | float, Takes(type="number", exclusiveMinimum=0)]
 Share = Annotated[int | float, Takes(type="number", minimum=0, maximum=1)]
 Count = Annotated[int, Takes(minimum=1, type="integer")]
 Range = Annotated[list[int | float], Takes(items=NUMBER, maxItems=2, minItems=2, type="array")]
+Gpus = Annotated[list[str], Takes(type="array", items={"enum": ["A100", "H100", "G4", "L4", "T4"]}, minItems=1)]
 TierName = Annotated[str, Takes(type="string", enum=NAMES)]
 Rates = Annotated[dict[str, int | float], Takes(type="object", additionalProperties=False, properties=dict.fromkeys(NAMES, NUMBER))]
 
@@ -79,6 +80,12 @@ class Compute(Part):
     """low and high, of the same run on an A100 of Google Cloud"""
     compute_units_per_hour: Rates
     """by tier; leave out what is not known"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote(Part):
+    gpus: Gpus
+    """in order of preference, as `colab new --gpu` calls them"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +146,7 @@ class Settings(Part):
     """shown at the head of the report"""
     subscription: Subscription
     compute: Compute
+    remote: Remote
     session: SessionRules
     drive: Drive
     data: Rows

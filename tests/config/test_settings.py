@@ -82,6 +82,7 @@ UNSEEN = {
     ("session", "resume"),  # a run that stopped is needed to see it: test_checkpoints.py
     ("data", "sql_fails_warning"),  # answers that fail are: test_sql_runs.py
     ("data", "sql_fails_error"),
+    ("remote", "gpus"),  # of `make colab` alone: test_story.py
 }
 
 

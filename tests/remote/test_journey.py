@@ -1,0 +1,226 @@
+"""A run on machines that break in every way that can be thought of, with a stand-in for Google's command."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from preflight.remote.colab import Colab, LostError, RefusedError, RemoteError, TroubleError
+from preflight.remote.journey import arrive, begun, give_back, still_running, travel
+from preflight.remote.state import RunFile, read_rates, read_run, write_run
+from tests.conftest import CHECKOUT
+from tests.support import laptop
+from tests.support.colab import account, keep, make_account
+
+SECRET = "hf_thisIsASecretOfTheTest"
+
+
+def expected():
+    weights = b"0" * 2500
+    for _ in range(laptop.STEPS):
+        weights = (hashlib.sha256(weights).hexdigest().encode() * 40)[:2500]
+    return weights
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A laptop with code and rows, and an account with 600 units."""
+    monkeypatch.setenv("COLAB_STANDIN", str(tmp_path / "google"))
+    monkeypatch.setattr("tests.support.colab.ROOT", tmp_path / "google")
+    make_account(tmp_path / "google")
+    laptop.make_code(tmp_path)
+    yield tmp_path
+    for machine in (tmp_path / "google").glob("gpu-*/content/kit-in/pid"):  # of a test that failed
+        subprocess.run(["kill", "-9", "--", f"-{machine.read_text()}"], check=False, capture_output=True)
+
+
+def start(place, **env):
+    command = [sys.executable, "-m", "tests.support.laptop", str(place)]
+    return subprocess.run(command, cwd=CHECKOUT, env=os.environ | {"PYTHONPATH": str(CHECKOUT)} | env, capture_output=True, text=True, timeout=120)
+
+
+def calls(place):
+    return [json.loads(line) for line in (place / "google/log").read_text().splitlines()]
+
+
+def assert_home(place):
+    home = place / "run/home"
+    assert (home / "adapter").read_bytes() == expected()
+    assert (home / "checkpoint-3/weights").read_bytes() == expected()
+    assert json.loads((home / "evaluation.json").read_text()) == {"right": 3}
+    assert "from step" in (home / "log").read_text()
+    assert account()["machines"] == {}, "a machine still runs"
+
+
+def test_a_run_comes_home_and_its_secret_stays_in_memory(place):
+    ran = start(place, HF_TOKEN=SECRET)
+    assert ran.returncode == 0, ran.stderr
+    assert_home(place)
+    assert "A machine with NVIDIA A100 40 GB is here" in ran.stdout
+    assert "The adapter is at home, verified." in ran.stdout
+    assert "compute units: 600.00 before" in ran.stdout
+    assert "token" in (place / "run/home/log").read_text().split("\n")[0]
+    assert "no token" not in (place / "run/home/log").read_text()
+    for path in place.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+    assert read_rates(place).known["a100-40gb"].per_hour == 5.4
+
+
+@pytest.mark.parametrize("when", ["kill-before", "kill-after"])
+def test_the_laptop_may_die_at_each_kind_of_call(place, when):
+    make_account(place / "google", kill_each=when)
+    ends = 0
+    while (ran := start(place, HF_TOKEN=SECRET)).returncode == -9:
+        ends += 1
+        assert ends < 60
+    assert ran.returncode == 0, ran.stderr
+    assert_home(place)
+    killed = account()["killed"]
+    assert ends == len(killed)
+    kinds = {key.split()[0] for key in killed}
+    assert kinds == {"usage", "sessions", "new", "exec", "upload", "download", "stop"}
+    started = (place / "run/home/log").read_text().count("from step")
+    assert started == 1, "the training was started once"
+
+
+LINE = {"upload": "cut", "download": "short", "usage": "network", "exec": "network", "stop": "network", "new": "network"}
+
+
+@pytest.mark.parametrize(
+    "fault", [{"exec  answer('cut'": "lose"}, {"exec  answer('start'": "lose", "stop": "stays"}, LINE], ids=["midway", "at-start", "line"]
+)
+def test_what_breaks_on_the_way_is_gone_over_again(place, fault):
+    make_account(place / "google", faults=fault)
+    ran = start(place)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert_home(place)
+    assert account()["faults"] == {}
+
+
+def test_a_machine_that_vanishes_is_followed_by_one_of_another_kind_from_the_newest_checkpoint(place):
+    said = []
+
+    def say(text):
+        said.append(text)
+        if sum("at home" in one for one in said) == 1 and "at home" in text:
+            keep(account() | {"faults": {"exec": "lose"}, "unavailable": ["A100"]})
+
+    trip = dataclasses.replace(laptop.journey(place), say=say)
+    run = travel(trip, RunFile(config="tiny.yaml", commit="c" * 40, arguments=("tiny.yaml",)))
+    bill = arrive(trip, run)
+    assert_home(place)
+    assert run.machines == 2
+    assert run.gpu == "l4"
+    (first, *_) = [text.partition(" is at home")[0] for text in said if "at home" in text]
+    assert f"{first} is on the machine again." in said
+    assert "No A100 is to be had now." in said
+    assert f"from step {first.removeprefix('checkpoint-')} " in (place / "run/home/log").read_text()
+    assert bill.startswith("It cost ")
+
+
+def test_another_gpu_than_was_asked_for_is_given_back(place):
+    make_account(place / "google", gives={"A100": "T4"})
+    ran = start(place)
+    assert "Asked for A100, got Tesla T4: given back." in ran.stdout
+    assert "A machine with NVIDIA L4 is here" in ran.stdout
+    assert_home(place)
+
+
+def begin(place, **changes):
+    trip = laptop.journey(place, **changes)
+    return trip, RunFile(config="tiny.yaml", commit="c" * 40, arguments=("tiny.yaml",))
+
+
+def test_without_units_or_machines_nothing_is_left_on(place):
+    trip, run = begin(place)
+    make_account(place / "google", balance=0.0)
+    with pytest.raises(RemoteError, match="no compute units are left") as raised:
+        travel(trip, run)
+    assert "colab pay" in raised.value.fix
+    make_account(place / "google", unavailable=["A100", "L4"])
+    with pytest.raises(RemoteError, match="none of A100, L4 is to be had now"):
+        travel(trip, run)
+    assert account()["machines"] == {}
+
+
+def test_a_network_that_stays_away_ends_in_a_sentence(place):
+    trip, run = begin(place, patience=0.3)
+    make_account(place / "google", faults={str(number): "network" for number in range(1, 100)})
+    with pytest.raises(RemoteError, match="no way to the machine"):
+        travel(trip, run)
+
+
+def test_a_machine_that_no_longer_has_a_name_is_said_and_is_not_taken_for_a_lost_one(place):
+    trip, _ = begin(place)
+    trip.colab.new("sql-codegen-a100-1", "A100")
+    held = account()
+    held["machines"]["sql-codegen-a100-1"]["unknown"] = True
+    keep(held)
+    (endpoint,) = [one.endpoint for one in trip.colab.sessions()]
+    known = RunFile(config="tiny.yaml", commit="c" * 40, session="sql-codegen-a100-1", endpoint=endpoint)
+    with pytest.raises(RemoteError, match="`colab` has forgotten its name"):
+        travel(trip, known)
+    assert [one.name for one in still_running(trip.colab, None)] == ["?"]
+    assert still_running(trip.colab, known) == []
+    trip.colab.stop("sql-codegen-a100-1")
+
+
+def test_a_machine_that_does_not_stop_is_said(place):
+    trip, _ = begin(place)
+    trip.colab.new("sql-codegen-t4-1", "T4")
+    held = account()
+    held["faults"] = {str(number): "stays" for number in range(1, 100)}
+    keep(held)
+    with pytest.raises(RemoteError, match="still runs after `colab stop`"):
+        give_back(trip, RunFile(config="", commit="", session="sql-codegen-t4-1"))
+
+
+def test_what_the_command_says_is_told_apart(place, tmp_path):
+    colab = Colab(program=laptop.journey(place).colab.program)
+    with pytest.raises(LostError):
+        colab.upload("nobody", place / "rows.zip", "x")
+    make_account(place / "google", unavailable=["T4"])
+    with pytest.raises(RefusedError):
+        colab.new("sql-codegen-t4-1", "T4")
+    make_account(place / "google", logged_in=False)
+    for call in (colab.usage, colab.sessions):
+        with pytest.raises(RemoteError, match="not logged in") as raised:
+            call()
+        assert "colab usage" in raised.value.fix
+    old = tmp_path / "colab"
+    old.write_text("#!/bin/sh\necho 'SyntaxError: invalid syntax' >&2\nexit 1\n")
+    old.chmod(0o755)
+    with pytest.raises(RemoteError, match=r"3\.12 or newer"):
+        Colab(program=str(old)).usage()
+    other = tmp_path / "other"
+    other.write_text("#!/bin/sh\necho 'Balance: many'\n")
+    other.chmod(0o755)
+    with pytest.raises(RemoteError, match="something else than version"):
+        Colab(program=str(other)).usage()
+    with pytest.raises(RemoteError, match="can't be run"):
+        Colab(program=str(tmp_path / "none")).usage()
+
+
+def test_code_that_fails_on_the_machine_is_no_answer(place):
+    colab = laptop.journey(place).colab
+    colab.new("sql-codegen-t4-1", "T4")
+    with pytest.raises(TroubleError, match="gave no answer"):
+        colab.ask("sql-codegen-t4-1", "no_such_function")
+    colab.stop("sql-codegen-t4-1")
+
+
+def test_the_file_of_a_run_is_whole_or_said_to_be_damaged(tmp_path):
+    assert read_run(tmp_path) is None
+    run = RunFile(config="a.yaml", commit="c", arguments=("a", "b"), session="s")
+    write_run(tmp_path, run)
+    assert read_run(tmp_path) == run
+    assert begun(tmp_path) == run
+    write_run(tmp_path, RunFile(config="a.yaml", commit="c", code=0))
+    assert begun(tmp_path) is None
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(OSError, match="is damaged"):
+        read_run(tmp_path)

@@ -1,0 +1,120 @@
+"""`make colab` as a person lives through it: a real, short training, with a stand-in for Google's command and for its machines."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import CHECKOUT, environment
+from tests.support.colab import account, keep, make_account, make_command
+
+SECRET = "hf_thisIsASecretOfTheTest"
+SETS = ["max_steps=8", "save_steps=2", "eval_steps=4", "logging_steps=1"]
+
+
+def git(folder, *words):
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The kit as a person has it: a clone with everything committed."""
+    folder = tmp_path_factory.mktemp("laptop") / "kit"
+    tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
+    for name in tracked.splitlines():
+        if (CHECKOUT / name).is_file() and not name.startswith(("tests/", "docs/pictures")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", "-Af")
+    git(folder, "commit", "-qm", "all")
+    return folder
+
+
+@pytest.fixture
+def laptop(clone, tmp_path, monkeypatch):
+    """A terminal in the clone, the command `colab` on the PATH, an account of 600 units behind it."""
+    monkeypatch.setattr("tests.support.colab.ROOT", tmp_path / "google")
+    make_account(tmp_path / "google")
+    make_command(tmp_path / "bin")
+    env = environment() | {"COLAB_STANDIN": str(tmp_path / "google"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    env |= {
+        "VENV": sys.prefix,
+        "AXOLOTL_DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "QUESTIONS": "4",
+        "HF_TOKEN": SECRET,
+        "PREFLIGHT_REMOTE_EVERY": "1",
+    }
+
+    def make_colab(*words, **changes):
+        command = [sys.executable, "-m", "preflight.remote", *words, "--workspace", str(tmp_path / "work")]
+        return subprocess.run(command, cwd=clone, env=env | {"PYTHONPATH": str(clone)} | changes, capture_output=True, text=True, timeout=400)
+
+    return make_colab
+
+
+RUN = ["axolotl_configs/smoke.yaml", "--data", "sample_data", "--gpu", "A100", "--gpu", "L4", *[word for text in SETS for word in ("--set", text)]]
+
+
+def test_the_laptop_killed_the_machine_vanished_another_gpu_and_home(laptop, tmp_path):
+    home = tmp_path / "work/remote/smoke/home"
+
+    refused = laptop(*RUN)  # nobody at the terminal, and no --yes: nothing is taken
+    assert refused.returncode == 130
+    assert "The account has 600.00 units." in refused.stdout
+    assert "--yes says so" in refused.stderr
+    assert account()["machines"] == {}
+
+    keep(account() | {"faults": {"download content/kit-results/checkpoint-2": "kill-after"}})
+    killed = laptop(*RUN, "--yes")
+    assert killed.returncode == -9, killed.stdout + killed.stderr
+    assert len(account()["machines"]) == 1, "the machine trains on while the laptop is off"
+
+    keep(account() | {"faults": {"download content/kit-results/checkpoint-4": "lose"}, "unavailable": ["A100"]})
+    ended = laptop(*RUN, "--yes")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Going on with the run of commit" in ended.stdout
+    assert "The machine is gone" in ended.stdout
+    assert "No A100 is to be had now." in ended.stdout
+    assert "A machine with NVIDIA L4 is here" in ended.stdout
+    assert "checkpoint-2 is on the machine again." in ended.stdout
+
+    assert (home / "adapter_model.safetensors").is_file()
+    assert json.loads((home / "manifest.json").read_text())["step"] == 8
+    assert json.loads((home / "evaluation.json").read_text())
+    assert list((home / "runs").rglob("events*"))
+    assert "checkpoint.restored" in (home / "log").read_text()
+    assert "It cost " in ended.stdout
+    assert account()["machines"] == {}
+
+    assert json.loads((tmp_path / "work/remote/rates.json").read_text())["l4"]["per_hour"] == 1.71
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+def test_what_is_missing_is_one_line_with_its_fix(laptop, clone, tmp_path):
+    nowhere = laptop(*RUN, PATH="/usr/bin:/bin")
+    assert nowhere.returncode == 1
+    assert nowhere.stderr.startswith("remote: the `colab` command is not installed\n  fix: uv tool install google-colab-cli")
+
+    make_account(tmp_path / "google", logged_in=False)
+    assert "is not logged in to a Google account\n  fix: run `colab usage` once" in laptop(*RUN).stderr
+
+    make_account(tmp_path / "google", balance=0.0)
+    assert "no compute units are left (0.00)\n  fix: buy units" in laptop(*RUN, "--yes").stderr
+
+    make_account(tmp_path / "google")
+    (clone / "axolotl_configs/mine.yaml").write_text((clone / "axolotl_configs/smoke.yaml").read_text())
+    assert "has edits that are not committed" in laptop("axolotl_configs/mine.yaml", "--yes").stderr
+    assert account()["machines"] == {}
+
+
+def test_machines_of_the_kit_that_still_run_are_listed_with_what_they_cost(laptop, tmp_path):
+    env = os.environ | {"COLAB_STANDIN": str(tmp_path / "google")}
+    subprocess.run([tmp_path / "bin/colab", "new", "-s", "sql-codegen-t4-old", "--gpu", "T4"], env=env, check=True, capture_output=True)
+    said = laptop(*RUN).stdout
+    assert "(T4), stop it with: colab stop -s sql-codegen-t4-old. The account's machines take 1.19 units an hour." in said

@@ -1,0 +1,89 @@
+"""The laptop's side of a run, as a process that a test may lose: `python -m tests.support.laptop FOLDER`. Its machine trains by a script of
+a few lines, so that each step of the journey can be cut in seconds."""
+
+import os
+import sys
+import tarfile
+from pathlib import Path
+
+from preflight.remote.colab import Colab
+from preflight.remote.journey import Journey, arrive, begun, travel
+from preflight.remote.state import RunFile, read_run
+from tests.support.colab import make_command
+
+PART = 2000  # bytes, so that a checkpoint of 2,500 goes in parts
+STEPS = 3
+# a training whose weights depend on every step before: one that goes on from the wrong place ends elsewhere
+TRAIN = """#!/usr/bin/env bash
+exec PYTHON -S - "$@" <<'PY'
+import hashlib, json, os, sys, time
+from pathlib import Path
+given = sys.argv[1:]
+results = Path(next(word for word in given if word.startswith("output_dir=")).partition("=")[2])
+work = Path(given[given.index("--workspace") + 1])
+if "--data" in given:
+    assert Path(given[given.index("--data") + 1]).read_text() == "rows" * 700
+def manifest(folder, step, names):
+    files = {name: [len(b := (folder / name).read_bytes()), hashlib.sha256(b).hexdigest()] for name in names}
+    (folder / ".m").write_text(json.dumps({"step": step, "max_steps": 3, "files": files, "experiment": {"run": 1}}))
+    (folder / ".m").replace(folder / "manifest.json")
+done = sorted((p for p in results.glob("checkpoint-*") if (p / "manifest.json").is_file()), key=lambda p: int(p.name[11:]))
+step, weights = (int(done[-1].name[11:]), (done[-1] / "weights").read_bytes()) if done else (0, b"0" * 2500)
+print("from step", step, "token" if os.environ.get("HF_TOKEN") else "no token", flush=True)
+while step < 3:
+    time.sleep(0.2)
+    step += 1
+    weights = (hashlib.sha256(weights).hexdigest().encode() * 40)[:2500]
+    folder = results / f"checkpoint-{step}"
+    folder.mkdir(exist_ok=True)
+    (folder / "weights").write_bytes(weights)
+    manifest(folder, step, ["weights"])
+    print(f"{{'loss': '{1 / step:.3f}'}}\\n {step}/3 [00:01<00:02, 1.50s/it]", flush=True)
+(results / "adapter").write_bytes(weights)
+manifest(results, 3, ["adapter"])
+(work / "runs/tiny").mkdir(parents=True, exist_ok=True)
+(work / "runs/tiny/evaluation.json").write_text('{"right": 3}')
+PY
+"""
+
+
+def make_code(folder):
+    """The archive that is sent."""
+    scripts = folder / "source/scripts"
+    scripts.mkdir(parents=True, exist_ok=True)
+    (scripts / "train.sh").write_text(TRAIN.replace("PYTHON", sys.executable))
+    (scripts / "train.sh").chmod(0o755)
+    with tarfile.open(folder / "code.tgz", "w:gz") as archive:
+        archive.add(scripts.parent, arcname=".")
+    make_command(folder / "bin")
+    (folder / "rows.zip").write_text("rows" * 700)
+
+
+def journey(folder, gpus=("A100", "L4"), patience=20.0):
+    return Journey(
+        colab=Colab(program=str(folder / "bin/colab")),
+        folder=folder / "run",
+        code=folder / "code.tgz",
+        rows=folder / "rows.zip",
+        gpus=gpus,
+        token=os.environ.get("HF_TOKEN", ""),
+        say=lambda text: print(text, flush=True),
+        follow=lambda now, units: print(f"{now}, {units:.2f} units", flush=True),
+        every=0.1,
+        retry=0.1,
+        patience=patience,
+        part=PART,
+    )
+
+
+def main():
+    folder = Path(sys.argv[1])
+    trip = journey(folder)
+    run = begun(trip.folder) or RunFile(config="tiny.yaml", commit="c" * 40, arguments=("tiny.yaml", "--data", "kit-in/rows.zip"))
+    code = travel(trip, run).code
+    print(arrive(trip, read_run(trip.folder)), flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
