@@ -21,6 +21,7 @@ NEEDS = re.compile(r"needs (a |CUDA|Colab|uv|the|that|an )")
 ELSEWHERE = {
     "make train": "tests/acceptance/test_smoke_run.py",
     "make test": "tests/acceptance/test_smoke_run.py",
+    "make colab": "tests/remote/test_story.py",
     "make soak": "tests/acceptance/test_notebook.py",
     "make fuzz": "tests/acceptance/test_fuzz.py",
     ".venv/bin/python -m tests.acceptance.fuzz": "tests/acceptance/test_fuzz.py",

@@ -14,7 +14,7 @@ from preflight.remote.journey import arrive, begun, give_back, still_running, tr
 from preflight.remote.state import RunFile, read_rates, read_run, write_run
 from tests.conftest import CHECKOUT
 from tests.support import laptop
-from tests.support.colab import account, keep, make_account
+from tests.support.colab import account, change, keep, make_account
 
 SECRET = "hf_thisIsASecretOfTheTest"
 
@@ -107,7 +107,7 @@ def test_a_machine_that_vanishes_is_followed_by_one_of_another_kind_from_the_new
     def say(text):
         said.append(text)
         if sum("at home" in one for one in said) == 1 and "at home" in text:
-            keep(account() | {"faults": {"exec": "lose"}, "unavailable": ["A100"]})
+            change(faults={"exec": "lose"}, unavailable=["A100"])
 
     trip = dataclasses.replace(laptop.journey(place), say=say)
     run = travel(trip, RunFile(config="tiny.yaml", commit="c" * 40, arguments=("tiny.yaml",)))

@@ -42,6 +42,13 @@ def keep(held):
     aside.replace(ROOT / "account.json")
 
 
+def change(**changes):
+    """Change the account while a laptop may be calling."""
+    with (ROOT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        keep(account() | changes)
+
+
 def make_account(root, **changes):
     """What a test begins with."""
     root.mkdir(parents=True, exist_ok=True)
