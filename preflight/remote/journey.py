@@ -105,7 +105,7 @@ def _take(journey: Journey, run: RunFile) -> RunFile:
     run = replace(run, balance=usage.balance if run.balance is None else run.balance)
     for gpu in journey.gpus:
         name = f"{PREFIX}{gpu.lower()}-{int(time.time()):x}-{run.machines}"
-        run = _keep(journey, replace(run, session=name, endpoint="", since=time.time()))
+        run = _keep(journey, replace(run, session=name, endpoint="", rate=0.0, since=time.time()))
         try:
             journey.colab.new(name, gpu)
         except RefusedError:

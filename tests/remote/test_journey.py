@@ -115,6 +115,7 @@ def test_a_machine_that_vanishes_is_followed_by_one_of_another_kind_from_the_new
     assert_home(place)
     assert run.machines == 2
     assert run.gpu == "l4"
+    assert read_rates(place).known["l4"].per_hour == 1.71, "each machine has its own rate"
     (first, *_) = [text.partition(" is at home")[0] for text in said if "at home" in text]
     assert f"{first} is on the machine again." in said
     assert "No A100 is to be had now." in said
