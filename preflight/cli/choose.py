@@ -19,7 +19,7 @@ from preflight.training.evaluation.choosing import Candidate, Choice
 if TYPE_CHECKING:  # it imports torch
     from preflight.training.evaluation.generation import LoadedModel
 
-SHARE = 0.5  # of the time that the test questions may take, for the validation questions before them
+SHARE = 0.25  # of the time that the test questions may take, for the validation questions before them; twice that of their number
 
 
 def validation_questions(
@@ -29,7 +29,7 @@ def validation_questions(
     path = Path(str(lookup(values, "test_datasets.0.path") or ""))
     if strategy is None or tokenizer is None or not path.is_file():
         return []
-    return answers.read_questions(path, strategy, values, tokenizer, limit)
+    return answers.read_questions(path, strategy, values, tokenizer, None if limit is None else max(1, int(2 * SHARE * limit)))
 
 
 def choose_adapter(

@@ -44,7 +44,7 @@ def test_the_kept_checkpoints_were_judged_and_what_was_measured_is_on_drive(smok
     result = json.loads((smoke.folder / "evaluation.json").read_text())
     choice = result["choice"]
     assert len(choice["right"]) == 2, "of the two that are kept"
-    assert choice["questions"] == 50
+    assert choice["questions"] == 25, "half as many as of the test rows"
     assert choice["right"][f"checkpoint-{choice['step']}"] == max(choice["right"].values())
     assert json.loads((smoke.folder / "outputs/manifest.json").read_text())["chosen_step"] == choice["step"]
     assert f"chosen        {choice['says']}" in smoke.resumed.out
