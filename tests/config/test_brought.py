@@ -73,7 +73,8 @@ ERRORS = {
     "13e_resume_missing": {"config.missing-file"},
     "18_format_not_applied": {"config.format-unused"},
     "c02_page_mistral_v03": {"config.unknown-key", "config.bad-value"},
-    "c03_resume_full": {"config.unknown-key", "config.missing-file", "config.package-missing", "data.wrong-columns"},
+    "11_early_stop": {"config.early-stopping"},
+    "c03_resume_full": {"config.early-stopping", "config.unknown-key", "config.missing-file", "config.package-missing", "data.wrong-columns"},
 }
 # steps as Axolotl counts them: 200 rows 8 a step 3 times; the slice of 20 of them; 516 with the template's own tokens
 STEPS = {"01_chatml_end_never_trained": 516, "06_split_slice": 8, "07_parquet": 75, "07b_csv": 75, "07c_json_list": 75, "09_roles": 75}
