@@ -33,6 +33,7 @@ NAMES = {
     "__main__": "cli",
     "mirror": "cli",
     "evaluation": "cli",
+    "ask": "cli",
     "runs": "cli",
     "packaging": "cli",
     "tensorboard": "cli",

@@ -99,7 +99,7 @@ def test_what_the_kit_adds_is_never_what_axolotl_refuses(axolotl, tmp_path, path
 
 def test_they_are_started_once_and_their_verdict_is_kept(preflight, tmp_path):
     path = tmp_path / "stops.yaml"
-    path.write_text(yaml.safe_dump(GOOD | {"device": "cpu", "early_stopping_patience": 3} | HELD_OUT))
+    path.write_text(yaml.safe_dump(GOOD | {"device": "cpu", "eval_steps": 10, "val_set_size": 0}))
     before = preflight(path, "--json", "--plan-only")
     assert (before.json["validators"]["judged_by"], "config.refused" in before.codes) == ("schema", False)
     assert "run with preflight without --plan-only" in before.json["validators"]["note"]
@@ -113,7 +113,7 @@ def test_they_are_started_once_and_their_verdict_is_kept(preflight, tmp_path):
             finding for finding in asked.json["findings"] if finding["code"] == "config.refused"
         ]
     assert again.codes.count("config.refused") == len(kept["refused"]) == 1
-    other = preflight(path, "--json", "--plan-only", "--set", "eval_steps=10")
+    other = preflight(path, "--json", "--plan-only", "--set", "eval_steps=20")
     assert other.json["validators"]["judged_by"] == "schema", "the verdict on other values"
     assert "judged by Axolotl's own validators" in preflight(path, "--plan-only").out
 
