@@ -1,7 +1,6 @@
 """The command line of the model in use: `python -m preflight.ask CONFIG`, questions answered by a finished run's adapter."""
 
 import argparse
-import contextlib
 import json
 import logging
 import sys
@@ -15,13 +14,9 @@ from preflight.cli.options import add_run_options, parsed_overrides
 from preflight.cli.trained import Trained, find_trained
 from preflight.config.layers import lookup
 from preflight.data.prompt_strategies import BadRowError, find_strategy
-from preflight.postgres.causes import Verdict, not_checked
-from preflight.postgres.ddl_text import find_statements
-from preflight.postgres.preparing import Question as Prepared
-from preflight.postgres.preparing import judge_answers
-from preflight.postgres.server import NoPostgresError, Server, started
 from preflight.training.evaluation.answers import Question, read_questions, trained_tokenizer
 from preflight.training.evaluation.asking import NoPatternError, read_pattern
+from preflight.training.evaluation.checking import checking, shows_tables
 
 EXPECTED = 200  # test rows whose answers say how long an answer may be
 SAYS = {"runs": "runs on these tables", "fails": "does not run", "not checked": "not checked"}
@@ -59,7 +54,7 @@ def _ask_all(args: argparse.Namespace) -> int:
         tables = args.schema.read_text(encoding="utf-8").strip() if args.schema else ""
     except (OSError, UnicodeDecodeError) as error:
         return _refuse(f"{args.schema}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
-    if args.schema and not find_statements(tables).statements:
+    if args.schema and not shows_tables(tables):
         return _refuse(f"{args.schema}: it holds no CREATE TABLE that can be read")
     try:
         model = _load(trained, tables)
@@ -67,12 +62,7 @@ def _ask_all(args: argparse.Namespace) -> int:
         return _refuse(f"{trained.test}: {error}")
     except OSError as error:
         return _refuse(f"{error.filename or trained.test}: {error.strerror or error}")
-    with contextlib.ExitStack() as stack:
-        server, why = None, ""
-        try:
-            server = stack.enter_context(started())
-        except NoPostgresError as error:
-            why = str(error)
+    with checking() as check:
         for question in args.question or _typed():
             try:
                 put = model.put(question)
@@ -80,7 +70,13 @@ def _ask_all(args: argparse.Namespace) -> int:
                 show(printable(f"not asked: {error}"), error=True)
                 continue
             answer = model.answer(put)
-            _show(question, answer, _verdict(server, why, put.question, answer), as_json=args.json)
+            verdict = check(put.question, answer)
+            if args.json:
+                found = {"question": question, "answer": answer, "state": verdict.state, "cause": verdict.cause, "message": verdict.message}
+                show(json.dumps(found, ensure_ascii=False))
+                continue
+            because = ": ".join(part for part in (verdict.cause, verdict.message) if part)
+            show(printable(f"{answer}\n  {SAYS[verdict.state]}" + (f" ({because})" if because else "")))
     return 0
 
 
@@ -126,23 +122,6 @@ def _typed() -> Iterator[str]:
             return
         if line.strip():
             yield line.strip()
-
-
-def _verdict(server: Server | None, why: str, prompt: str, answer: str) -> Verdict:
-    """What the answer does on the tables of the prompt."""
-    if server is None:
-        return not_checked(why)
-    ((_, verdict),) = judge_answers(server, [Prepared(number=0, ddl=find_statements(prompt), answer=answer)])
-    return verdict
-
-
-def _show(question: str, answer: str, verdict: Verdict, *, as_json: bool) -> None:
-    if as_json:
-        found = {"question": question, "answer": answer, "state": verdict.state, "cause": verdict.cause, "message": verdict.message}
-        show(json.dumps(found, ensure_ascii=False))
-        return
-    because = ": ".join(part for part in (verdict.cause, verdict.message) if part)
-    show(printable(f"{answer}\n  {SAYS[verdict.state]}" + (f" ({because})" if because else "")))
 
 
 def _refuse(message: str) -> int:
