@@ -61,6 +61,7 @@ def travel(journey: Journey, run: RunFile) -> RunFile:
             journey.say(f"The machine is gone ({run.session}). What is at home stays; a new one goes on from the newest complete checkpoint.")
             run = _keep(journey, replace(run, session="", endpoint="", gpu=""))
         except TroubleError as error:
+            run = read_run(journey.folder) or run  # a machine asked for within the step is this run's: it must not be taken twice
             trouble_since = trouble_since or time.time()
             if time.time() - trouble_since > journey.patience:
                 raise RemoteError(

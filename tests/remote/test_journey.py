@@ -101,6 +101,18 @@ def test_what_breaks_on_the_way_is_gone_over_again(place, fault):
     assert account()["faults"] == {}
 
 
+@pytest.mark.parametrize(
+    "fault", [{"exec  answer('look'": "network"}, {"exec  answer('look'": "network", "sessions": "network"}], ids=["look", "list"]
+)
+def test_a_machine_that_does_not_answer_at_first_is_not_taken_twice(place, fault):
+    make_account(place / "google", faults=fault)
+    trip = dataclasses.replace(laptop.journey(place), retry=1.1)  # more than a second: names hold the second that they were made in
+    arrive(trip, travel(trip, RunFile(config="tiny.yaml", commit="c" * 40, arguments=("tiny.yaml",))))
+    assert_home(place)
+    assert [call[2] for call in calls(place)].count("new") == 1
+    assert read_run(place / "run").machines == 1
+
+
 def test_a_machine_that_vanishes_is_followed_by_one_of_another_kind_from_the_newest_checkpoint(place):
     said = []
 
