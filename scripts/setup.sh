@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
-uv_wanted=uv==0.13.9 # where there is none; it installs in 35 to 50 s, once its cache is warm, what takes pip 345 s
+uv_wanted=uv==0.13.9 # where there is none
 
 requirements=(-r requirements.txt)
 stamp=$venv/.installed
@@ -96,9 +96,11 @@ next=0
 : >"$log"
 echo "setup: installing about 200 packages into $venv: minutes, and 5 GB of disk (9 GB with torch for CUDA). Log: $log"
 if [[ -z $uv && ${INSTALLER:-} != pip ]]; then
-    if "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -q "$uv_wanted" >>"$log" 2>&1; then
+    if ! settings=$("$venv/bin/python" scripts/pip_settings.py); then
+        echo "setup: pip is set to take packages from several places, which uv does not treat alike: pip installs"
+    elif "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -q "$uv_wanted" >>"$log" 2>&1; then
         uv=$venv/bin/uv own_uv=1
-        eval "$("$venv/bin/python" scripts/pip_settings.py)" # what pip is set to use here: uv does not look there
+        eval "$settings" # what pip is set to use here: uv does not look there
     fi
 fi
 if is "$venv/bin/python" "3, 13" "3, 13"; then

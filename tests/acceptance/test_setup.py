@@ -24,7 +24,8 @@ def set_up(folder, **more):
     for name, content in {"requirements.txt": "packaging>=25\n", "requirements-dev.txt": "", "constraints.txt": "packaging==26.0\n"}.items():
         (folder / name).write_text(content)
     without = [part for part in os.environ["PATH"].split(":") if not Path(part, "uv").exists()]
-    env = {name: value for name, value in os.environ.items() if name not in ("VENV", "INSTALLER") and not name.startswith("UV_")}
+    env = {name: value for name, value in os.environ.items() if name not in ("VENV", "INSTALLER") and not name.startswith(("UV_", "PIP_"))}
+    env["PIP_CONFIG_FILE"] = os.devnull  # this machine's own settings are not what is tested
     return run("scripts/setup.sh", cwd=folder, env=env | {"PATH": ":".join(without), "PYTHON": sys.executable} | more)
 
 
@@ -72,13 +73,21 @@ def test_every_other_python_gets_the_versions_that_are_pinned(registry, python):
     assert found <= pinned
 
 
+def test_pip_installs_where_it_takes_packages_from_several_places(registry, tmp_path):
+    """Of a version that lies in two of them, uv took the wheel of another Python."""
+    done = set_up(tmp_path / "folder", PIP_FIND_LINKS=str(tmp_path))
+    assert (done.code, done.err) == (0, ""), done.out
+    assert "setup: pip is set to take packages from several places" in done.out
+    assert not (tmp_path / "folder/.venv/bin/uv").exists()
+
+
 def test_what_pip_is_set_to_use_is_told_to_uv():
     listed = "\n".join(
         [
             "global.index-url='https://one.example/simple'",
-            "global.extra-index-url='https://two.example/simple https://three.example/simple'",
-            "global.find-links='/a\\n/b'",
-            "install.find-links='/c /d'",
+            "global.trusted-host='one.example two.example'",
+            "global.constraint='/a\\n/b'",
+            "install.constraint='/c /d'",
             ":env:.index-url='https://name:secret@four.example/simple'",
             "global.timeout='60'",
             "freeze.cert='/not/read'",
@@ -87,12 +96,8 @@ def test_what_pip_is_set_to_use_is_told_to_uv():
     settings = PIP.read_settings(listed)
     assert PIP.variables(settings, {}) == {
         "UV_DEFAULT_INDEX": "https://name:secret@four.example/simple",
-        "UV_INDEX": "https://two.example/simple https://three.example/simple",
-        "UV_FIND_LINKS": "/c,/d",
-        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_INSECURE_HOST": "one.example two.example",
+        "UV_CONSTRAINT": "/c /d",
     }
-    assert PIP.variables(settings, {"UV_INDEX": "", "UV_DEFAULT_INDEX": "mine"}) == {
-        "UV_FIND_LINKS": "/c,/d",
-        "UV_INDEX_STRATEGY": "unsafe-best-match",
-    }
+    assert PIP.variables(settings, {"UV_INSECURE_HOST": "", "UV_DEFAULT_INDEX": "mine"}) == {"UV_CONSTRAINT": "/c /d"}
     assert PIP.variables({}, {}) == {}
