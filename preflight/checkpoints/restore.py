@@ -14,7 +14,7 @@ from preflight.files import Progress, exclusive_lock, quoted, require_mount
 from preflight.findings import Finding
 from preflight.machine.answering import answering
 from preflight.machine.platforms.base import Platform
-from preflight.machine.run_folder import RunFolder
+from preflight.machine.run_folder import WEIGHTS, RunFolder
 
 
 def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
@@ -37,7 +37,7 @@ def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
 
 
 # what Axolotl's final adapter always brings: where one of these lies already and is of no run, it would never be copied there
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md", "config.json")
+ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "README.md", "config.json")
 
 
 @dataclass(frozen=True, kw_only=True)

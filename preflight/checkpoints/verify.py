@@ -12,10 +12,11 @@ from preflight.checkpoints.pickles import read_pickle_problem
 from preflight.checkpoints.weights import read_weights_problem
 from preflight.files import MALFORMED, quoted
 from preflight.findings import Finding
+from preflight.machine.run_folder import WEIGHTS
 
 PICKLES = ("optimizer", "scheduler", "scaler", "rng_state")  # what the trainer of transformers reads with torch.load when it resumes
 # what the trainer of transformers 5.16 writes for a LoRA run (seen by running it)
-REQUIRED = ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+REQUIRED = ("adapter_config.json", WEIGHTS, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ class EarlierRun:
 
 def inspect_earlier(outputs: Path, fingerprint: Mapping[str, Any] | None) -> EarlierRun | None:
     """The run whose outputs lie here, if there is one; `fingerprint` is that of the run's own YAML."""
-    if not any(outputs.glob("checkpoint-*")) and not (outputs / "adapter_model.safetensors").exists():
+    if not any(outputs.glob("checkpoint-*")) and not (outputs / WEIGHTS).exists():
         return None
     folder = outputs.parent
     return EarlierRun(folder=folder, fingerprint=fingerprint, fix=_set_aside(folder))

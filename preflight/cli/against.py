@@ -6,15 +6,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from preflight.cli.console import EXIT_ERROR, progress_bar, show
+from preflight.cli.console import EXIT_ERROR, progress_bar, refuse, show
 from preflight.cli.executed import show_figures
 from preflight.config.layers import lookup
 from preflight.config.settings import read_settings
 from preflight.config.yaml_file import read_yaml
-from preflight.data.prompt_strategies import find_strategy
 from preflight.files import CHECKOUT
 from preflight.machine.workspace import find_workspace
 from preflight.training.evaluation.against import BadAnswersError, read_answers, read_asked
+from preflight.training.evaluation.answers import asking_strategy
 from preflight.training.evaluation.execution import judge_answers
 
 
@@ -26,20 +26,20 @@ def judge_file(answers: Path, config: Path, workspace: Path | None) -> int:
         for finding in (*findings, *more):
             show(f"{finding.where}: {finding.message}; {finding.fix}", error=True)
         return EXIT_ERROR
-    strategy = find_strategy(lookup(file.values, "datasets.0") or {}, dict(file.values) | {"rl": None})
+    strategy = asking_strategy(file.values)
     if strategy is None:
-        return _refuse(f"{config}: the rows of its first data set can't be read as questions and answers here")
+        return refuse(f"{config}: the rows of its first data set can't be read as questions and answers here")
     places = list(_places(str(lookup(file.values, "datasets.0.path") or ""), settings.data.test_file, config, workspace))
     test = next((place for place in places if place.is_file()), None)
     if test is None:
-        return _refuse("no test rows: " + " or ".join(map(str, places)) + " should hold them")
+        return refuse("no test rows: " + " or ".join(map(str, places)) + " should hold them")
     try:
         asked = read_asked(test, strategy)
         given = read_answers(answers, asked)
     except BadAnswersError as error:
-        return _refuse(f"{answers}: {error}")
+        return refuse(f"{answers}: {error}")
     except OSError as error:
-        return _refuse(f"{error.filename or answers}: {error.strerror}")
+        return refuse(f"{error.filename or answers}: {error.strerror}")
     chosen = [one for one in asked if one.line in given]
     with progress_bar() as progress:
         texts = {answers.stem: [given[one.line] for one in chosen]}
@@ -60,8 +60,3 @@ def _places(train: str, test: str, config: Path, workspace: Path | None) -> Iter
     named = [str(lookup(staged.values, "datasets.0.path"))] if staged else []
     paths = [*map(Path, named), here.staged(train), here.local(train), CHECKOUT / train]
     yield from dict.fromkeys(path.with_name(test) for path in paths if path.name)
-
-
-def _refuse(message: str) -> int:
-    show(message, error=True)
-    return EXIT_ERROR

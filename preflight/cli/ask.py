@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from preflight.cli.console import EXIT_ERROR, guarded, printable, show
+from preflight.cli.console import EXIT_ERROR, guarded, printable, refuse, show
 from preflight.cli.options import add_run_options, parsed_overrides
 from preflight.cli.trained import Trained, find_trained
-from preflight.config.layers import lookup
-from preflight.data.prompt_strategies import BadRowError, find_strategy
-from preflight.training.evaluation.answers import Question, read_questions, trained_tokenizer
+from preflight.data.prompt_strategies import BadRowError
+from preflight.training.evaluation.answers import Question, asking_strategy, read_questions, trained_tokenizer
 from preflight.training.evaluation.asking import NoPatternError, read_pattern
 from preflight.training.evaluation.checking import checking, shows_tables
 
@@ -53,15 +52,15 @@ def _ask_all(args: argparse.Namespace) -> int:
     try:
         tables = args.schema.read_text(encoding="utf-8").strip() if args.schema else ""
     except (OSError, UnicodeDecodeError) as error:
-        return _refuse(f"{args.schema}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+        return refuse(f"{args.schema}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
     if args.schema and not shows_tables(tables):
-        return _refuse(f"{args.schema}: it holds no CREATE TABLE that can be read")
+        return refuse(f"{args.schema}: it holds no CREATE TABLE that can be read")
     try:
         model = _load(trained, tables)
     except NoPatternError as error:
-        return _refuse(f"{trained.test}: {error}")
+        return refuse(f"{trained.test}: {error}")
     except OSError as error:
-        return _refuse(f"{error.filename or trained.test}: {error.strerror or error}")
+        return refuse(f"{error.filename or trained.test}: {error.strerror or error}")
     with checking() as check:
         for question in args.question or _typed():
             try:
@@ -92,13 +91,13 @@ def _load(trained: Trained, tables: str) -> _Model:
     """The adapter on its base. Raises NoPatternError, OSError."""
     values = trained.file.values
     strategy, tokenizer = (
-        find_strategy(lookup(values, "datasets.0") or {}, dict(values) | {"rl": None}),
+        asking_strategy(values),
         trained_tokenizer(values, trained.run.outputs),
     )
     if strategy is None or tokenizer is None:
         raise NoPatternError("rows of this kind, or the tokenizer, can't be read here")
     pattern = read_pattern(trained.test, strategy)
-    if tables and not pattern.has_tables:
+    if tables and not pattern.tables:
         raise NoPatternError("its rows show no CREATE TABLE, so --schema has no place in a prompt")
     expected = read_questions(trained.test, strategy, values, tokenizer, EXPECTED)
     from preflight.training.evaluation.generation import load_model  # torch, which --help does without
@@ -122,8 +121,3 @@ def _typed() -> Iterator[str]:
             return
         if line.strip():
             yield line.strip()
-
-
-def _refuse(message: str) -> int:
-    show(printable(message), error=True)
-    return EXIT_ERROR

@@ -80,5 +80,11 @@ def show_findings(findings: Sequence[Finding], file: TextIO | None = None) -> No
         print(printable(f"{finding.level} {finding.code}{where}\n  {finding.message}{fix}"), file=file)
 
 
+def refuse(message: str) -> int:
+    """Say why something is not done; the exit code."""
+    show(printable(message), error=True)
+    return EXIT_ERROR
+
+
 def show(text: str, *, error: bool = False) -> None:
     print(text, file=sys.stderr if error else sys.stdout, flush=True)

@@ -26,14 +26,12 @@ from preflight.cli.options import add_run_options, parsed_overrides
 from preflight.cli.run_table import comparison_lines
 from preflight.cli.runs import pages
 from preflight.cli.trained import find_trained
-from preflight.config.layers import Config, lookup
-from preflight.data.prompt_strategies import find_strategy
+from preflight.config.layers import Config
 from preflight.files import CHECKOUT, write_atomic
 from preflight.launch.command import accelerate_command, launch_variables
 from preflight.machine.answering import answering
 from preflight.machine.environment import inspect_environment, near
 from preflight.machine.run_folder import HISTORY, RunFolder
-from preflight.machine.workspace import find_workspace
 from preflight.outcomes.pages import PAGE
 from preflight.outcomes.table import gather
 from preflight.training.evaluation import answers, choosing, execution, losses, result
@@ -83,7 +81,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         write_atomic(run.folder / result.FILE, result.as_text(measured))
         _to_drive(run, result.FILE)
     _show(measured, run.outputs, train)
-    workspace = find_workspace(args.workspace)
+    workspace = trained.workspace
     runs = gather(workspace, settings)
     index, problem = pages(runs, workspace, settings, [run.folder.name])
     if not problem:
@@ -111,7 +109,7 @@ def _to_drive(run: RunFolder, name: str) -> None:
 def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int | None, *, choose: bool) -> result.Result:
     """Ask the questions of the test rows, of the best of the kept checkpoints if it is to be chosen, and take the losses from the trainer's
     log. Raises OSError."""
-    strategy = find_strategy(lookup(values, "datasets.0") or {}, dict(values) | {"rl": None})
+    strategy = answers.asking_strategy(values)
     tokenizer = answers.trained_tokenizer(values, run.outputs)
     available = answers.read_questions(test, strategy, values, tokenizer) if strategy and tokenizer and test.is_file() else []
     questions = available[:limit]

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflight.cli.console import EXIT_ERROR, EXIT_INTERRUPTED, guarded, printable, progress_bar, show, show_findings
+from preflight.cli.console import EXIT_ERROR, EXIT_INTERRUPTED, guarded, printable, progress_bar, refuse, show, show_findings
 from preflight.files import CONFIGS, exclusive_lock
 
 if TYPE_CHECKING:  # imported inside the functions, where `guarded` says which package is not installed
@@ -61,9 +61,13 @@ def _remote(args: argparse.Namespace) -> int:
                 raise RemoteError(f"another command is at this run ({folder})", "wait for it, or end it with Ctrl-C")
             return _run(args, colab, folder)
     except (RemoteError, TroubleError, OSError) as error:
-        fix = getattr(error, "fix", "")
-        show(printable(f"remote: {error}" + (f"\n  fix: {fix}" if fix else "")), error=True)
-        return EXIT_ERROR
+        return _refuse(error)
+
+
+def _refuse(error: Exception) -> int:
+    """Say what went wrong and how to mend it; the exit code."""
+    fix = getattr(error, "fix", "")
+    return refuse(f"remote: {error}" + (f"\n  fix: {fix}" if fix else ""))
 
 
 def _run(args: argparse.Namespace, colab: "Colab", folder: Path) -> int:
@@ -112,7 +116,7 @@ def _travel(journey: "Journey", run: "RunFile") -> int:
         question = "\nStop the machine? If not, it runs on and costs, and the same command goes on with it."
         leave = sys.stdin.isatty() and not _agreed(question)
     except RemoteError as error:
-        show(printable(f"remote: {error}" + (f"\n  fix: {error.fix}" if error.fix else "")), error=True)
+        code = _refuse(error)
     finally:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:

@@ -3,20 +3,17 @@
 import io
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from preflight.cli.console import printable
-from preflight.config.layers import shown
 from preflight.config.settings import Settings
-from preflight.findings import to_plain
 from preflight.machine.workspace import Workspace
-from preflight.outcomes.paired import Comparison, adapter_figures
+from preflight.outcomes.paired import Comparison
 from preflight.outcomes.reading import Outcome
-from preflight.outcomes.table import Runs, spent
+from preflight.outcomes.table import Runs, brief, cells
 
 LONGEST = 40  # characters of a value
 NARROWEST = 100  # columns of the table where nothing says how wide it is shown
@@ -42,11 +39,11 @@ def lines(runs: Runs, settings: Settings, workspace: Workspace) -> Iterator[str]
 def _table(runs: Runs, settings: Settings) -> list[str]:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     rows = [row(one, runs, settings) for one in runs.outcomes]
-    shown_columns = [i for i, name in enumerate(COLUMNS) if name in ("run", "state") or any(cells[i] for cells in rows)]
+    shown_columns = [i for i, name in enumerate(COLUMNS) if name in ("run", "state") or any(line[i] for line in rows)]
     for i in shown_columns:
         table.add_column(COLUMNS[i], overflow="fold", justify="right" if COLUMNS[i] in ("test loss", "hours", "units", "$") else "left")
-    for cells in rows:
-        table.add_row(*(Text(printable(cells[i])) for i in shown_columns))
+    for line in rows:
+        table.add_row(*(Text(printable(line[i])) for i in shown_columns))
     out = io.StringIO()
     width = max(NARROWEST, shutil.get_terminal_size((130, 24)).columns)
     Console(file=out, width=width, color_system=None, highlight=False).print(table)
@@ -55,30 +52,11 @@ def _table(runs: Runs, settings: Settings) -> list[str]:
 
 def row(one: Outcome, runs: Runs, settings: Settings) -> tuple[str, ...]:
     """The cells of a run, one for each of COLUMNS; empty where nothing is known."""
-    figures, best, losses, cost = adapter_figures(one), one.best_loss, one.eval_losses, spent(one, settings)
-    values = ", ".join(f"{key} {brief(value)}" for key, value in runs.differs(one).items())
-    right = ""
-    if figures:
-        low, high = (f"{100 * bound:.0f}" for bound in figures.interval)
-        right = f"{figures.right} of {figures.questions} ({low} to {high}%)"
-    return (
-        one.name + (" (on Drive)" if one.on_drive else ""),
-        one.state,
-        f"{one.step} of {one.max_steps}" if one.max_steps else "",
-        f"{losses[0][1]:.3f}, best {best[1]:.3f} at {best[0]}, last {losses[-1][1]:.3f}" if best else "",
-        right,
-        f"{one.test_loss.test:.3f}" if one.test_loss else "",
-        f"{cost.hours:.2f}" if cost else "",
-        f"{cost.units:.1f}" if cost and cost.units is not None else "",
-        f"{cost.usd:.2f}" if cost and cost.usd is not None else "",
-        values,
-    )
-
-
-def brief(value: Any) -> str:
-    """A value in a few characters."""
-    text = "not set" if value is None else shown(to_plain(value))
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    best, losses, held = one.best_loss, one.eval_losses, cells(one, settings)
+    values = ", ".join(f"{key} {brief(value, LONGEST)}" for key, value in runs.differs(one).items())
+    name = one.name + (" (on Drive)" if one.on_drive else "")
+    loss = f"{losses[0][1]:.3f}, best {best[1]:.3f} at {best[0]}, last {losses[-1][1]:.3f}" if best else ""
+    return (name, one.state, held.steps, loss, held.right, held.test_loss, held.hours, held.units, held.usd, values)
 
 
 def comparison_lines(comparison: Comparison) -> Iterator[str]:

@@ -13,13 +13,14 @@ from preflight.config.settings import Settings, read_settings
 from preflight.config.yaml_file import YamlFile, read_yaml
 from preflight.files import quoted
 from preflight.machine.run_folder import RunFolder
-from preflight.machine.workspace import find_workspace
+from preflight.machine.workspace import Workspace, find_workspace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """A run that has ended: its folder, its resolved YAML, its last checkpoint, and the command that trained it."""
 
+    workspace: Workspace
     run: RunFolder
     file: YamlFile
     settings: Settings
@@ -34,7 +35,8 @@ class Trained:
 
 def find_trained(args: argparse.Namespace) -> Trained | None:
     """The run of a command line's config, `--set`, `--name` and workspace; None where it is not there or not done, which is said."""
-    run = find_run(find_workspace(args.workspace), args.config, args.overrides, args.name or "")
+    workspace = find_workspace(args.workspace)
+    run = find_run(workspace, args.config, args.overrides, args.name or "")
     file, findings = read_yaml(run.config)
     settings, more = read_settings()
     latest = latest_complete(inspect_checkpoints(run.outputs))
@@ -47,7 +49,7 @@ def find_trained(args: argparse.Namespace) -> Trained | None:
     if not is_finished(run.outputs):
         show(f"The run stopped at step {latest.step} of {latest.max_steps}. To resume it: {command}", error=True)
         return None
-    return Trained(run=run, file=file, settings=settings, latest=latest, command=command)
+    return Trained(workspace=workspace, run=run, file=file, settings=settings, latest=latest, command=command)
 
 
 def train_command(args: argparse.Namespace) -> str:

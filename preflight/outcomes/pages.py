@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from preflight.config.layers import lookup, shown
+from preflight.config.layers import lookup
 from preflight.config.settings import Settings
 from preflight.config.yaml_file import read_yaml
 from preflight.files import MALFORMED, write_atomic
@@ -14,12 +14,14 @@ from preflight.machine.workspace import Workspace
 from preflight.outcomes.markup import figure, label, page, table, text
 from preflight.outcomes.paired import adapter_figures
 from preflight.outcomes.reading import Outcome, curve
-from preflight.outcomes.table import Runs, spent
+from preflight.outcomes.table import Runs, brief, cells, spent
 from preflight.plan.estimate import read_estimate
+from preflight.training.evaluation.answers import last_line
 from preflight.training.evaluation.execution import Figures
 
 INDEX, PAGE = "index.html", "page.html"
 MOST_PROVED = 50  # wrong answers on a page
+LONGEST = 60  # characters of a value
 MOST_CURVES = 30  # runs whose curves are drawn, the newest
 HEAD = ("run", "state", "steps", "eval loss: first, best, last", "right when run", "test loss", "hours", "units", "$", "differs in")
 
@@ -77,25 +79,10 @@ def _row(one: Outcome, runs: Runs, settings: Settings) -> list[str]:
         name += " (on Drive)"
     elif (one.folder / PAGE).exists():
         name = f'<a href="{quote(one.folder.name)}/{PAGE}">{name}</a>'
-    best, cost, figures = one.best_loss, spent(one, settings), adapter_figures(one)
-    values = ", ".join(f"{key} {_brief(value)}" for key, value in runs.differs(one).items())
-    return [
-        name,
-        text(one.state),
-        f"{one.step} of {one.max_steps}" if one.max_steps else "",
-        f"{one.eval_losses[0][1]:.3f}, {best[1]:.3f} (step {best[0]}), {one.eval_losses[-1][1]:.3f}" if best else "",
-        _right(figures) if figures else "",
-        f"{one.test_loss.test:.3f}" if one.test_loss else "",
-        f"{cost.hours:.2f}" if cost else "",
-        f"{cost.units:.1f}" if cost and cost.units is not None else "",
-        f"{cost.usd:.2f}" if cost and cost.usd is not None else "",
-        text(values),
-    ]
-
-
-def _right(figures: Figures) -> str:
-    low, high = (f"{100 * bound:.0f}" for bound in figures.interval)
-    return f"{figures.right} of {figures.questions} ({low} to {high}%)"
+    best, held = one.best_loss, cells(one, settings)
+    values = ", ".join(f"{key} {brief(value, LONGEST)}" for key, value in runs.differs(one).items())
+    losses = f"{one.eval_losses[0][1]:.3f}, {best[1]:.3f} (step {best[0]}), {one.eval_losses[-1][1]:.3f}" if best else ""
+    return [name, text(one.state), held.steps, losses, held.right, held.test_loss, held.hours, held.units, held.usd, text(values)]
 
 
 def _facts(one: Outcome, runs: Runs, settings: Settings) -> Iterator[tuple[str, str]]:
@@ -147,7 +134,7 @@ def _changes(one: Outcome, before: Outcome) -> str:
     keys = sorted(
         key for key in one.experiment.keys() | before.experiment.keys() if to_plain(one.experiment.get(key)) != to_plain(before.experiment.get(key))
     )
-    rows = [[text(key), text(_brief(before.experiment.get(key))), text(_brief(one.experiment.get(key)))] for key in keys]
+    rows = [[text(key), text(brief(before.experiment.get(key), LONGEST)), text(brief(one.experiment.get(key), LONGEST))] for key in keys]
     shown_rows = table(("key", before.name, one.name), rows) if rows else "<p>Nothing of the experiment.</p>"
     return f"<h2>What differs from the run before, {text(before.name)}</h2>{shown_rows}"
 
@@ -180,8 +167,7 @@ def _wrong(answer: Mapping[str, Any]) -> str:
         parts.append(
             f"<p>given gives</p>{_grid(proof.get('given'))}" if proof.get("given") else f"<p>given fails: {text(proof.get('error', ''))}</p>"
         )
-    last = question.rpartition("\n")[2]
-    return f"<details><summary>{text(answer.get('cause', ''))}: {text(last)}</summary>{''.join(parts)}</details>"
+    return f"<details><summary>{text(answer.get('cause', ''))}: {text(last_line(question))}</summary>{''.join(parts)}</details>"
 
 
 def _grid(held: Any) -> str:
@@ -217,8 +203,3 @@ def _intervals(judged: Sequence[tuple[Outcome, Figures]]) -> dict[str, Any]:
 
 def _percent() -> dict[str, Any]:
     return {"range": [0, 100], "ticksuffix": "%"}
-
-
-def _brief(value: Any) -> str:
-    said = "not set" if value is None else shown(to_plain(value))
-    return said if len(said) <= 60 else f"{said[:57]}..."

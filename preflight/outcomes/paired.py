@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from preflight.outcomes.reading import Outcome
-from preflight.training.evaluation.execution import Figures, mcnemar
+from preflight.training.evaluation.execution import Figures, alone_right, mcnemar
 
 LEVEL = 0.05  # a difference this large or larger comes by chance once in 20 times, where there is none
 
@@ -75,18 +75,17 @@ def compare(outcomes: Sequence[Outcome]) -> Comparison | None:
             against.append((other.name, *counts(best.verdicts, figures.verdicts, lines)))
         else:
             apart.append(other.name)
-    adjusted = holm([mcnemar(first, second) for _, _, first, second in against])
+    chances = [mcnemar(first, second) for _, _, first, second in against]
     paired = [
-        Paired(name=name, questions=size, leader_alone=first, other_alone=second, p=mcnemar(first, second), p_adjusted=p)
-        for (name, size, first, second), p in zip(against, adjusted, strict=True)
+        Paired(name=name, questions=size, leader_alone=first, other_alone=second, p=p, p_adjusted=adjusted)
+        for (name, size, first, second), p, adjusted in zip(against, chances, holm(chances), strict=True)
     ]
     return Comparison(leader=leader.name, share=best.right / best.questions, against=tuple(paired), apart=tuple(apart))
 
 
 def counts(first: Mapping[str, str], second: Mapping[str, str], lines: Sequence[str]) -> tuple[int, int, int]:
     """(questions, those that only the first answers right, those that only the second does)."""
-    alone = [(first[line] == "right", second[line] == "right") for line in lines]
-    return len(lines), sum(one and not two for one, two in alone), sum(two and not one for one, two in alone)
+    return len(lines), *alone_right(first, second, lines)
 
 
 def adapter_figures(outcome: Outcome) -> Figures | None:

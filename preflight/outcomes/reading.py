@@ -12,11 +12,10 @@ from preflight.checkpoints.copies import checkpoints_in, step_of
 from preflight.checkpoints.history import Session, read_history
 from preflight.files import MALFORMED
 from preflight.machine.active import find_training
-from preflight.machine.run_folder import EVENTS, HISTORY, RECORDS, RunFolder
+from preflight.machine.run_folder import EVENTS, HISTORY, RECORDS, WEIGHTS, RunFolder
 from preflight.training.evaluation.losses import TestLoss, read_test_loss
 from preflight.training.evaluation.result import FILE, Result, parse_result
 
-WEIGHTS = "adapter_model.safetensors"
 MOST_LOGGED = 100_000  # entries of a log that are read
 
 

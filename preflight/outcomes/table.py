@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from preflight.config.layers import shown
 from preflight.config.settings import Settings
 from preflight.findings import to_plain
 from preflight.machine.answering import answering
@@ -135,6 +136,39 @@ def spent(outcome: Outcome, settings: Settings) -> Spent | None:
     known = [one for one in units if one is not None]
     total = sum(known) if known and len(known) == len(units) else None
     return Spent(hours=hours, units=total, usd=None if total is None else total * subscription.usd_per_month / subscription.compute_units_per_month)
+
+
+def brief(value: Any, longest: int) -> str:
+    """A value of the experiment in so many characters at most."""
+    said = "not set" if value is None else shown(to_plain(value))
+    return said if len(said) <= longest else f"{said[: longest - 3]}..."
+
+
+class Cells(NamedTuple):
+    """What a table of runs shows alike wherever it stands; empty where nothing is known."""
+
+    steps: str
+    right: str
+    test_loss: str
+    hours: str
+    units: str
+    usd: str
+
+
+def cells(one: Outcome, settings: Settings) -> Cells:
+    """The cells of a run."""
+    figures, cost, right = adapter_figures(one), spent(one, settings), ""
+    if figures:
+        low, high = (f"{100 * bound:.0f}" for bound in figures.interval)
+        right = f"{figures.right} of {figures.questions} ({low} to {high}%)"
+    return Cells(
+        steps=f"{one.step} of {one.max_steps}" if one.max_steps else "",
+        right=right,
+        test_loss=f"{one.test_loss.test:.3f}" if one.test_loss else "",
+        hours=f"{cost.hours:.2f}" if cost else "",
+        units=f"{cost.units:.1f}" if cost and cost.units is not None else "",
+        usd=f"{cost.usd:.2f}" if cost and cost.usd is not None else "",
+    )
 
 
 def _rate(machine: str, rates: Mapping[str, float]) -> float | None:

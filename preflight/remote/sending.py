@@ -14,7 +14,6 @@ LIMIT = 2 << 30  # bytes of packed rows
 
 
 def _git(*words: str) -> str:
-
     try:
         return subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preflight.config.layers import lookup
 from preflight.data.formats import format_of
 from preflight.data.preview import Prompt, find_prompt
-from preflight.data.prompt_strategies import BadRowError, PromptStrategy
+from preflight.data.prompt_strategies import BadRowError, PromptStrategy, find_strategy
 from preflight.data.prompt_strategies.completion import MARKER, without_end
 from preflight.data.rows import read_rows
 from preflight.data.tokenizer import Tokenizer, find_tokenizer
@@ -57,6 +58,11 @@ class Answers:
 def trained_tokenizer(config: Mapping[str, Any], adapter: Path) -> Tokenizer | None:
     """The tokenizer that the run trained with, which lies beside its adapter, or else the base model's."""
     return find_tokenizer(str(adapter.absolute())) or find_tokenizer(str(config.get("base_model") or ""), config)
+
+
+def asking_strategy(config: Mapping[str, Any]) -> PromptStrategy | None:
+    """The strategy of the first data set, by which test rows are read too: as questions and answers, whatever preferences are trained by."""
+    return find_strategy(lookup(config, "datasets.0") or {}, dict(config) | {"rl": None})
 
 
 def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None = None) -> list[Question]:

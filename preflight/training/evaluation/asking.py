@@ -38,13 +38,8 @@ class Pattern:
 
     row: Row  # the first of them
     texts: tuple[tuple[Part, ...], ...]
-    tables: str  # of that row
+    tables: str  # of that row; '' where the rows show none
     answer: str  # of that row
-
-    @property
-    def has_tables(self) -> bool:
-        """Whether the rows show tables, so that others can be put in their place."""
-        return bool(self.tables)
 
     def prompt(self, question: str, tables: str = "") -> str:
         """What is asked, as one text; the first row's tables where none are given."""

@@ -9,9 +9,8 @@ from typing import Any
 from preflight.checkpoints import manifest
 from preflight.checkpoints.copies import checkpoints_in
 from preflight.files import copy_atomic
-from preflight.training.evaluation.execution import Figures, mcnemar
-
-WEIGHTS = "adapter_model.safetensors"
+from preflight.machine.run_folder import WEIGHTS
+from preflight.training.evaluation.execution import Figures, alone_right, mcnemar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +70,7 @@ def choose(candidates: Sequence[Candidate], figures: Mapping[str, Figures], trai
     chosen = max(candidates, key=lambda one: figures[one.name].right)
     first = next((one for one in candidates if one.step == trained), candidates[0])
     best, before = figures[chosen.name].verdicts, figures[first.name].verdicts
-    alone = [(best[line] == "right", before[line] == "right") for line in best]
-    p = mcnemar(sum(one and not two for one, two in alone), sum(two and not one for one, two in alone))
+    p = mcnemar(*alone_right(best, before, best))
     right = {one.name: figures[one.name].right for one in candidates}
     return chosen, Choice(step=chosen.step, trained=first.step, questions=figures[chosen.name].questions, right=right, p=p)
 

@@ -67,6 +67,12 @@ def wilson(right: int, of: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
+def alone_right(first: Mapping[str, str], second: Mapping[str, str], lines: Iterable[str]) -> tuple[int, int]:
+    """Of the verdicts on these lines: how many questions only the first answers right, and how many only the second."""
+    right = [(first[line] == "right", second[line] == "right") for line in lines]
+    return sum(one and not two for one, two in right), sum(two and not one for one, two in right)
+
+
 def mcnemar(first_alone: int, second_alone: int) -> float:
     """The two-sided p of the exact test: how likely at least this many of the questions that differ fall to one side, were it a coin."""
     differing, fewer = first_alone + second_alone, min(first_alone, second_alone)

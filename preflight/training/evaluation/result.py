@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.files import MALFORMED, read_content
-from preflight.machine.run_folder import RunFolder
+from preflight.machine.run_folder import WEIGHTS, RunFolder
 from preflight.training.evaluation.answers import Answers
 from preflight.training.evaluation.execution import Figures
 
@@ -75,7 +75,7 @@ def summarise(
 
 def adapter_sha256(adapter: Path) -> str:
     """The sha256 of the adapter's weights. Raises OSError."""
-    return read_content(adapter / "adapter_model.safetensors").sha256
+    return read_content(adapter / WEIGHTS).sha256
 
 
 def answers_what_is_asked(result: Result, questions: int | None) -> bool:
