@@ -17,6 +17,7 @@ from preflight.remote.on_machine import IN
 from preflight.remote.state import HOME, PREFIX, RunFile, keep_rate, read_run, write_run
 
 EVERY, RETRY, PATIENCE = 30.0, 20.0, 2 * 3600.0  # seconds: between two looks, after trouble, and of trouble without a break
+ARCHIVE = "kit.tgz"  # the committed code, on the machine
 MOST_MACHINES = 6  # of one run: a machine that is lost each time is no way to train
 GPUS = {"T4": r"t4", "L4": r"l4", "A100": r"a100", "H100": r"h100", "G4": r"rtx-pro-6000"}  # names of `colab new --gpu`, tiers of the kit
 
@@ -146,8 +147,8 @@ def _send(journey: Journey, run: RunFile, look: Mapping[str, Any]) -> RunFile:
     """Code, rows, the newest checkpoint, the token; then the start."""
     line, received, scratch = journey.line(run), look["received"], journey.folder / ".sending"
     if look["commit"] != run.commit:
-        line.send(journey.code, f"{IN}/code.tgz", received, scratch)
-        journey.colab.ask(run.session, "unpack", name="code.tgz", commit=run.commit)
+        line.send(journey.code, f"{IN}/{ARCHIVE}", received, scratch)
+        journey.colab.ask(run.session, "unpack", name=ARCHIVE, commit=run.commit)
     if journey.rows and received.get("rows.zip") != journey.rows.stat().st_size:
         line.send(journey.rows, f"{IN}/rows.zip", received, scratch)
     if sent := send_checkpoint(line, journey.home, received):

@@ -9,7 +9,7 @@ from typing import Any
 
 from preflight.files import MALFORMED, write_atomic
 
-RUN, RATES, HOME = "run.json", "rates.json", "home"
+RUN, RATES, HOME = "journey.json", "rates.json", "home"
 PREFIX = "sql-codegen-"  # of the sessions that are the kit's
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from preflight.remote.colab import Colab, LostError, RefusedError, RemoteError, TroubleError
 from preflight.remote.journey import arrive, begun, give_back, still_running, travel
-from preflight.remote.state import RunFile, read_rates, read_run, write_run
+from preflight.remote.state import RUN, RunFile, read_rates, read_run, write_run
 from tests.conftest import CHECKOUT
 from tests.support import laptop
 from tests.support.colab import account, change, keep, make_account
@@ -234,6 +234,6 @@ def test_the_file_of_a_run_is_whole_or_said_to_be_damaged(tmp_path):
     assert begun(tmp_path) == run
     write_run(tmp_path, RunFile(config="a.yaml", commit="c", code=0))
     assert begun(tmp_path) is None
-    (tmp_path / "run.json").write_text("{")
+    (tmp_path / RUN).write_text("{")
     with pytest.raises(OSError, match="is damaged"):
         read_run(tmp_path)
