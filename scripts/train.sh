@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The full pipeline: set up, preflight, the very command that preflight decided on, then what the run reached.
-#   scripts/train.sh [CONFIG [preflight options]]      default: axolotl_configs/smoke.yaml
+#   scripts/train.sh [CONFIG [--verbose] [preflight options]]      default: axolotl_configs/smoke.yaml
+# --verbose shows all that Axolotl prints; without it that goes to training.log in the run's folder.
 # QUESTIONS=N asks so many of the test rows at the end, in the place of as many as five minutes take.
 # Skips what is done. Resumes from the latest complete checkpoint after a stop. Never deletes a run.
 set -euo pipefail
@@ -8,8 +9,15 @@ cd "$(dirname "$0")/.."
 config=${1:-axolotl_configs/smoke.yaml}
 shift || true
 venv=${VENV:-.venv}
-same=() # what the run is known by
+same=()   # what the run is known by
+shown=()  # how much of training is shown
+given=()  # what preflight takes
 for ((i = 1; i <= $#; i++)); do
+    if [[ "${!i}" == --verbose ]]; then
+        shown=(--verbose)
+        continue
+    fi
+    given+=("${!i}")
     case "${!i}" in
         --workspace | --set | --name) next=$((i + 1)); same+=("${!i}" "${!next:-}") ;;
         --workspace=* | --set=* | --name=*) same+=("${!i}") ;;
@@ -22,15 +30,12 @@ echo
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 trap 'echo "train: stopped; the same command resumes from the latest checkpoint"; exit 130' INT
-"$venv/bin/python" -m preflight "$config" "$@" --report "$report"
+"$venv/bin/python" -m preflight "$config" ${given[@]+"${given[@]}"} --report "$report"
 
 echo
-SECONDS=0
-if ! "$venv/bin/python" -m preflight.cli.launch "$report"; then
+if ! "$venv/bin/python" -m preflight.cli.launch "$report" ${shown[@]+"${shown[@]}"}; then
     echo "train: training ended with an error, see above. The same command resumes from the latest checkpoint" >&2
     exit 1
 fi
-((SECONDS < 5)) || echo "
-train: the command above took $SECONDS s"
 echo
 "$venv/bin/python" -m preflight.evaluation "$config" ${same[@]+"${same[@]}"} ${QUESTIONS:+--questions "$QUESTIONS"}

@@ -3,7 +3,9 @@
 import io
 import os
 import re
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
@@ -57,6 +59,40 @@ def progress_bar() -> Iterator[Progress]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, visible=False)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total, visible=True)
+
+
+class Ticker:
+    """A line that changes, and lines above it that stay. Where nothing can be written over (a file, a pipe), the line that changes is written
+    every so often."""
+
+    def __init__(self, *, live: bool, every: float = 30) -> None:
+        self.live, self.every = live, every
+        self.shown, self.at = "", 0.0
+
+    def now(self, text: str, *, soon: bool = False) -> None:
+        """Show how things stand; `soon`: something has changed that a reader waits for."""
+        width = shutil.get_terminal_size().columns - 1
+        text = printable(text)
+        if self.live:
+            text = text[:width]
+            sys.stdout.write("\r" + text.ljust(len(self.shown)))
+            sys.stdout.flush()
+        elif text == self.shown or not (soon or time.monotonic() - self.at >= self.every):
+            return
+        else:
+            show(text)
+        self.shown, self.at = text, time.monotonic()
+
+    def stay(self, text: str) -> None:
+        """Show what happened."""
+        self.clear()
+        show(printable(text))
+
+    def clear(self) -> None:
+        """Take away the line that changes."""
+        if self.live and self.shown:
+            sys.stdout.write("\r" + " " * len(self.shown) + "\r")
+            self.shown = ""
 
 
 def progress_line(what: str, done: int, total: int) -> None:

@@ -6,16 +6,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from preflight.checkpoints.mirror import left_behind
-from preflight.cli.console import EXIT_ERROR, guarded, show
+from preflight.checkpoints.progress import clock
+from preflight.cli.console import EXIT_ERROR, Ticker, guarded, printable, show
+from preflight.cli.watching import Watched, failure
 from preflight.files import quoted
 from preflight.launch.command import HERE
+from preflight.machine.environment import near
 from preflight.machine.orphans import end_with_parent
+from preflight.machine.run_folder import LOG
+
+EXIT_NOT_KEPT = 4  # training has ended well, and not all that it saved is in its place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,7 @@ class Launchable:
     environment: Mapping[str, str] = field(default_factory=dict)
     where: str = ""  # the machines that have to run commands, where that is not this one alone
     config_path: Path = Path()  # the resolved YAML
+    report: Path = Path()  # that says so
 
     def __bool__(self) -> bool:
         return bool(self.argv)
@@ -40,36 +48,79 @@ def read_report(path: Path) -> Launchable:
         environment=report["environment"],
         where=elsewhere[-1] if elsewhere else "",
         config_path=Path(report["config_path"]),
+        report=path,
     )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train; return the exit code of the launcher, 0 where nothing is left to train."""
-    parser = argparse.ArgumentParser(prog="python -m preflight.cli.launch", description="Runs the command that a preflight decided on.")
+    parser = argparse.ArgumentParser(
+        prog="python -m preflight.cli.launch",
+        description="Runs the command that a preflight decided on, and shows how training goes: step, loss, pace, time left, checkpoints.",
+        epilog=f"What Axolotl and its launcher print is kept in {LOG} in the run's folder; where training fails, its end is shown.",
+    )
     parser.add_argument("report", type=Path, metavar="REPORT", help="what `python -m preflight --report REPORT` wrote")
-    return guarded("launch", partial(_launch, parser.parse_args(argv).report))
+    parser.add_argument("--verbose", action="store_true", help="show all that Axolotl prints, and keep no log of it")
+    parser.add_argument("--live", action="store_true", help="write the line of progress over itself where this is no terminal: a notebook's cell")
+    args = parser.parse_args(argv)
+    return guarded("launch", partial(_launch, args.report, verbose=args.verbose, live=args.live or sys.stdout.isatty()))
 
 
-def _launch(path: Path) -> int:
+def _launch(path: Path, *, verbose: bool, live: bool) -> int:
     launchable = read_report(path)
     if not launchable:
         return 0
     if launchable.where:
         show(f"launch: this run takes several machines: type the commands of the report on {launchable.where}", error=True)
         return EXIT_ERROR
-    end_with_parent("train.sh")
-    with subprocess.Popen(launchable.argv, env=os.environ | launchable.environment) as launcher:
-        for number in (signal.SIGTERM, signal.SIGHUP):  # Ctrl-C reaches the launcher from the terminal itself
-            signal.signal(number, lambda *_: launcher.terminate())
-        try:
-            code = launcher.wait()
-        except KeyboardInterrupt:  # training saves and ends; a second Ctrl-C leaves it to that
-            code = launcher.wait()
-    outputs = launchable.config_path.parent / "outputs"
-    if code == 0 and (missing := left_behind(outputs)):
-        show(f"launch: training has ended, and {missing}. When it can be written again: python -m preflight.mirror {quoted(outputs)}", error=True)
-        return EXIT_ERROR
+    end_with_parent("train.sh", "ipykernel", "colab_kernel")
+    folder = launchable.config_path.parent
+    began = time.monotonic()
+    code = _train(launchable) if verbose else _followed(launchable, live=live)
+    if code == 0:
+        show(f"training: ended after {clock(time.monotonic() - began)}")
+    if code == 0 and (missing := left_behind(folder / "outputs")):
+        show(
+            f"launch: training has ended, and {missing}. When it can be written again: python -m preflight.mirror {quoted(folder / 'outputs')}",
+            error=True,
+        )
+        return EXIT_NOT_KEPT
     return code
+
+
+def _train(launchable: Launchable) -> int:
+    """Its own output, as it comes."""
+    with subprocess.Popen(launchable.argv, env=os.environ | launchable.environment) as launcher:
+        hand_on_signals(launcher)
+        try:
+            return launcher.wait()
+        except KeyboardInterrupt:  # training saves and ends; a second Ctrl-C leaves it to that
+            return launcher.wait()
+
+
+def _followed(launchable: Launchable, *, live: bool) -> int:
+    """The kit's own lines, and the rest into a file."""
+    folder = launchable.config_path.parent
+    show(f"training: all that Axolotl prints goes to {near(folder / LOG)}")
+    ticker = Ticker(live=live)
+    with subprocess.Popen(launchable.argv, env=os.environ | launchable.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as launcher:
+        hand_on_signals(launcher)
+        watched = Watched(launcher, folder, ticker)
+        try:
+            code = watched.to_the_end()
+        except KeyboardInterrupt:
+            ticker.stay("training: stopping. What was saved is kept")
+            code = watched.to_the_end()
+    ticker.clear()
+    if code:
+        show(printable(failure(watched.log.last, code, near(folder / LOG))), error=True)
+    return code
+
+
+def hand_on_signals(launcher: "subprocess.Popen[bytes]") -> None:
+    """What ends this process ends the launcher. Ctrl-C reaches it from the terminal itself."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: launcher.terminate())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from preflight.checkpoints.copies import ForeignError, title
 from preflight.checkpoints.mirror import LOCK, MirrorSettings, is_small, mirror, read_settings, unmirrored
+from preflight.checkpoints.progress import Said, tell
 from preflight.cli.console import EXIT_ERROR, EXIT_USAGE, guarded, progress_line, show
 from preflight.files import exclusive_lock, quoted
 from preflight.machine.answering import answering
@@ -70,6 +71,7 @@ def _watch(outputs: Path, settings: MirrorSettings) -> int:
     """Mirror until training has ended and nothing is left, or Drive has been in trouble for too long."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops training, which then closes our standard input
     os.nice(10)
+    say = partial(_tell, outputs)
     trouble, lasting, ended, since = "", False, False, time.monotonic()
     verified = set[int]()
     while True:
@@ -78,13 +80,13 @@ def _watch(outputs: Path, settings: MirrorSettings) -> int:
             names = bring(outputs, settings, verified=frozenset(verified), on_verified=verified.add)
             brought = [name for name in names if not is_small(name)]
             if trouble:
-                _say(f"{settings.to} is back")
+                say(f"{settings.to} is back")
             elif brought:
-                _say(f"{', '.join(_named(brought))} {'are' if len(brought) > 1 else 'is'} in {settings.to}")
+                say(f"{', '.join(_named(brought))} {'are' if len(brought) > 1 else 'is'} in {settings.to}")
             trouble, lasting = "", False
         except OSError as error:
             if (reason := _reason(error)) != trouble:
-                _say(f"{settings.to} {reason}. {'' if ended else 'Training continues; '}retrying")
+                say(f"{settings.to} {reason}. {'' if ended else 'Training continues; '}retrying")
             trouble, lasting = reason, isinstance(error, ForeignError)  # which no waiting changes
         if ended and (not trouble or lasting or time.monotonic() - since > PATIENCE):
             return _last_word(outputs, settings, trouble)
@@ -101,7 +103,7 @@ def _last_word(outputs: Path, settings: MirrorSettings, trouble: str) -> int:
         left = ", ".join(_named(answering(unmirrored, settings.to)(outputs, Path(settings.to))))
     except OSError:
         left = "what was saved last"
-    _say(f"{left or 'nothing'} could not be mirrored. When {settings.to} is back: python -m preflight.mirror {quoted(outputs)}")
+    _tell(outputs, f"{left or 'nothing'} could not be mirrored. When {settings.to} is back: python -m preflight.mirror {quoted(outputs)}")
     return 1
 
 
@@ -119,3 +121,9 @@ def _named(names: list[str]) -> list[str]:
 
 def _say(text: str) -> None:
     show(f"mirror: {text}", error=True)
+
+
+def _tell(outputs: Path, text: str) -> None:
+    """To the log of training, and to whoever shows the run."""
+    _say(text)
+    tell(outputs.parent, Said(text=f"mirror: {text}"))

@@ -6,14 +6,14 @@ import subprocess
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from preflight.checkpoints.mirror import left_behind
 from preflight.cli import session
 from preflight.cli.console import printable
-from preflight.cli.launch import Launchable, read_report
+from preflight.cli.launch import EXIT_NOT_KEPT, Launchable, read_report
 from preflight.config.layers import UsageError, parse_override
 from preflight.config.names import find_run
 from preflight.config.secrets import masked_text
@@ -64,10 +64,9 @@ class Session:
     def verify(self) -> Launchable:
         """Set the session up and preflight; what starts training, which is empty where nothing is left to train."""
         self.begin()
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.json"
-            self._preflight("--report", str(report))
-            launchable = read_report(report)
+        report = Path(tempfile.mkdtemp(prefix="preflight-")) / "report.json"  # which `train` reads as well
+        self._preflight("--report", str(report))
+        launchable = read_report(report)
         show(session.show_curves(self._outputs()))
         return launchable
 
@@ -78,14 +77,16 @@ class Session:
             raise CellError(f"TensorBoard does not run: {problem}")
         tensorboard.show(board)
 
-    def train(self, launchable: Launchable) -> None:
-        """Run what `verify` returned, its output as it comes. After a stop the same cells resume from the latest complete checkpoint."""
+    def train(self, launchable: Launchable, verbose: bool = False) -> None:
+        """Run what `verify` returned and show how it goes; with `verbose`, all that Axolotl prints. After a stop the same cells resume from the
+        latest complete checkpoint."""
         if not launchable:
             print("Nothing left to train.")
             return
         if launchable.where:
             raise CellError(f"This run takes several machines: type the commands of the report on {launchable.where}")
-        stream(*launchable.argv, variables=launchable.environment)
+        shown = "--verbose" if verbose else "--live"
+        self._python("preflight.cli.launch", str(launchable.report), shown, fine=(0, EXIT_NOT_KEPT))
         self._require_kept("Training has ended")
 
     def ask(self, questions: int | None = None) -> None:
@@ -159,12 +160,10 @@ class Session:
         return find_run(self._workspace, CHECKOUT / self.config, overrides, unicodedata.normalize("NFC", self.name)).outputs
 
 
-def stream(*command: str, fine: Sequence[int] = (0,), variables: Mapping[str, str] | None = None) -> None:
-    """Run the command in the checkout, with these variables added, and show its output as it comes. Raises CellError unless it ends as
-    `fine`."""
+def stream(*command: str, fine: Sequence[int] = (0,)) -> None:
+    """Run the command in the checkout and show its output as it comes. Raises CellError unless it ends as `fine`."""
     env = {name: value for name, value in os.environ.items() if name not in (*LEAKING, SECRET)} | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
     env |= telemetry_off()
-    env |= variables or {}
     with subprocess.Popen(command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         try:

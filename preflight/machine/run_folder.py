@@ -5,6 +5,8 @@ from pathlib import Path
 
 RECORDS = "throughput.json"  # seconds that steps took, beside the checkpoints: it changes when all else is done
 HISTORY = "history.json"  # losses, sessions and end of the run, beside them too
+PROGRESS = "progress.jsonl"  # what training says of itself, beside the resolved YAML
+LOG = "training.log"  # what Axolotl and its launcher say, beside it too
 WEIGHTS = "adapter_model.safetensors"  # of a checkpoint, and of the final adapter
 EVENTS = "runs"  # the folder of TensorBoard's event files
 

@@ -54,6 +54,28 @@ def test_the_kept_checkpoints_were_judged_and_what_was_measured_is_on_drive(smok
     assert (smoke.folder.parent / "index.html").exists()
 
 
+def test_training_is_told_in_a_few_lines_and_axolotls_own_are_kept(smoke):
+    """The killed session, the one that went on, and what each would have shown."""
+    told = smoke.resumed.out.partition("training: all that Axolotl prints goes to workspace/runs/smoke/training.log\n")[2].partition(
+        "training: ended after"
+    )[0]
+    for line in (
+        "starting Axolotl",
+        "reading the rows",
+        f"goes on from step {smoke.killed_at}",
+        f"step {smoke.state['max_steps']}: checkpoint-{smoke.state['max_steps']} is saved",
+        "mirror: the final adapter is in ",
+    ):
+        assert line in told, told
+    assert re.search(r"^step \d+: validation loss \d\.\d+, the lowest so far$", told, re.M)
+    assert re.search(r"^step [\d,]+ of [\d,]+ \(\d+%\), loss \d\.\d+, [\d.]+ s a step, \d+:\d\d left$", told, re.M)
+    assert len(told.splitlines()) < 60, told
+    log = (smoke.folder / "training.log").read_text()
+    assert log.count("\n== ") == 1, "two sessions"
+    assert "train_loss" in log
+    assert "the end of workspace/runs/smoke/training.log" in smoke.killed, "where training fails, the end of its log is shown"
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(smoke):
     assert smoke.killed_at in (100, 150)
     assert f"resuming from step {smoke.killed_at} of" in smoke.resumed.out

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
 from preflight.checkpoints import manifest, mirror
+from preflight.checkpoints.history import read_history
 from preflight.checkpoints.records import read_records
 from preflight.checkpoints.verify import is_finished
 from preflight.launch.command import preprocess_line
@@ -88,9 +90,10 @@ def test_a_stopwatch_leaves_out_what_is_no_plain_step(tmp_path, monkeypatch):
     assert record.steps == 5, "nine, less three that warm up and the one that follows the save"
 
 
-def test_rows_tokenised_beforehand_and_a_run_that_came_to_nothing(preflight, tmp_path):
+def test_rows_tokenised_beforehand_and_runs_that_came_to_nothing_or_to_their_end(preflight, tmp_path):
     """The printed command tokenises; then real runs with a rate that makes each weight NaN in its first step, in one of which the last step
-    is the one where it is stopped. They find the tokenised rows, and so start in half the time."""
+    is the one where it is stopped; and one that was killed between its last step and its adapter. They find the tokenised rows, and so
+    start in half the time."""
     settings = {"learning_rate": "1e12", "max_grad_norm": "null", "warmup_ratio": "0", "logging_steps": "2", "save_steps": "2", "eval_steps": "4"}
     workspace, runs = tmp_path / "workspace", {4: tmp_path / "4", 400: tmp_path / "400"}
     for last, folder in runs.items():
@@ -111,7 +114,14 @@ def test_rows_tokenised_beforehand_and_a_run_that_came_to_nothing(preflight, tmp
     assert tokenised
 
     env = in_this_environment() | report["environment"] | {"PYTHONPATH": str(CHECKOUT), "ACCELERATE_USE_CPU": "true"}
-    done = run(sys.executable, CHECKOUT / "tests/support/train_each.py", *(folder / "smoke.yaml" for folder in runs.values()), env=env)
+    whole = tmp_path / "whole"
+    for name, more in (("begun", {}), ("resumed", {"resume_from_checkpoint": str(whole / "checkpoint-2")})):
+        values = yaml.safe_load((runs[4] / "smoke.yaml").read_text()) | {"learning_rate": 0.005, "max_steps": 2, "output_dir": str(whole)} | more
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "smoke.yaml").write_text(yaml.safe_dump(values))
+    mirror.write_settings(tmp_path, mirror.MirrorSettings(to="", experiment={}))
+    configs = [folder / "smoke.yaml" for folder in (*runs.values(), tmp_path / "begun", tmp_path / "resumed")]
+    done = run(sys.executable, CHECKOUT / "tests/support/train_each.py", *configs, env=env)
     assert done.code == 0, "Axolotl's own end, its adapter saved"
     assert {path: path.stat().st_mtime_ns for path in (workspace / "runs/smoke/prepared").rglob("*.arrow")} == tokenised
     outputs = workspace / "runs/smoke/outputs"
@@ -122,6 +132,10 @@ def test_rows_tokenised_beforehand_and_a_run_that_came_to_nothing(preflight, tmp
         assert f"ended at step 4 of {last}: the loss is nan" in trained
         assert "'loss': 'nan'" in trained
         assert {path.name for path in (folder / "results").iterdir()} <= {"runs", "history.json"}, "curves, and nothing to go on from"
+    assert [session.last_step for session in read_history(whole).sessions] == [2, 2], "no step too many"
+    assert read_history(whole).ended == "finished"
+    assert not (whole / "checkpoint-3").exists()
+    assert (whole / "adapter_model.safetensors").read_bytes() == (whole / "checkpoint-2/adapter_model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from transformers import set_seed
 from preflight.checkpoints import mirror
 from preflight.machine.orphans import LAUNCHERS, end_forks_too, end_with_parent, let_finish
 from preflight.machine.run_folder import EVENTS
-from preflight.training.plugin.checkpoints import Mirror, hold_run
+from preflight.training.plugin.checkpoints import LastStep, Mirror, hold_run
 from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.fp8 import use_fp8
 from preflight.training.plugin.logbook import Logbook
 from preflight.training.plugin.packing import share_packing
 from preflight.training.plugin.rotary import fuse_rotary
 from preflight.training.plugin.stopwatch import Stopwatch
+from preflight.training.plugin.telling import Teller
 
 LOG = logging.getLogger(__name__)
 TRAINING = [("axolotl", "cli", f"{name}.py") for name in ("train", "preprocess")]  # the end of the program's path, as `-m` has it
@@ -36,6 +37,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         self.mirror: Mirror | None = None
         self.stopwatch: Stopwatch | None = None
         self.logbook: Logbook | None = None
+        self.teller: Teller | None = None
 
     def get_input_args(self) -> str:
         """The model of the keys that the kit adds to Axolotl's."""
@@ -45,7 +47,9 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         """Before Axolotl patches the attention. Training, or the tokenising before it, is one at a time in a run's folder, and ends with its
         launcher."""
         if Path(sys.argv[0]).parts[-3:] in TRAINING:
-            hold_run(Path(cfg.output_dir).parent)
+            hold_run(folder := Path(cfg.output_dir).parent)
+            self.teller = Teller(folder)
+            self.teller.phase("reading the rows")
             let_finish("terminate_handler")
             end_with_parent(*LAUNCHERS)
             end_forks_too()
@@ -55,6 +59,8 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         """Have every session of a run write its curves to one folder, which TensorBoard shows as one run; and seed what is random
         before there is a trainer, the adapter's first values: without it no two runs of a YAML are the same (seen 2026-11-24).
         And let a Colab machine without a GPU train."""
+        if self.teller:
+            self.teller.phase("loading the model")
         if cfg.seed is not None:
             set_seed(cfg.seed)
         if not torch.cuda.is_available():  # Axolotl asks for the GPU's name where it sees a variable of Colab (axolotl 0.19.0)
@@ -86,12 +92,15 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
         self.mirror = Mirror(Path(cfg.output_dir), settings.experiment)
         self.stopwatch = Stopwatch(Path(cfg.output_dir), settings.depends)
         self.logbook = Logbook(Path(cfg.output_dir), settings.depends, self.divergence)
-        return [self.divergence, self.stopwatch, self.logbook, self.mirror]
+        callbacks = [LastStep(trainer), self.divergence, self.stopwatch, self.logbook, self.mirror]
+        return [*callbacks, self.teller] if self.teller else callbacks
 
     def post_train_unload(self, cfg: Any) -> None:
         """Everything is saved by now, the final adapter too."""
         if self.logbook:
             self.logbook.finish()
+        if self.teller:
+            self.teller.phase("bringing what is left to its place")
         if self.mirror:
             self.mirror.finish(worth=not self.divergence.lost, early=bool(self.logbook and self.logbook.stopped_early))
         if self.stopwatch:

@@ -102,3 +102,17 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
                 self.process.stdin.write(b"\n")
         except OSError as error:  # a mirror that died, a disk that is full: training continues, and the next preflight tries again
             LOG.warning("mirror: %s can't be handed on: %s", folder.name, error)
+
+
+class LastStep(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """A run that goes on from its last step trains no further one. The trainer looks for the end only after a step (transformers 5.16.1, 2026-11):
+    it would train one too many where `max_steps` ends within an epoch."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """The checkpoint is loaded by now; what follows is the final adapter."""
+        if state.global_step >= state.max_steps:
+            self.trainer._run_epoch = lambda **_: None
+            control.should_training_stop = True
