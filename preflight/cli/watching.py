@@ -28,7 +28,8 @@ class Log:
 
     def __init__(self, path: Path, argv: tuple[str, ...]) -> None:
         self.path, self.last = path, b""
-        self.write(f"== {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {shlex.join(argv)}\n".encode())
+        after = "\n" if path.is_file() else ""  # an earlier session may have ended within a line
+        self.write(f"{after}== {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {shlex.join(argv)}\n".encode())
         self.last = b""
 
     def write(self, output: bytes) -> None:

@@ -68,7 +68,7 @@ def test_training_is_told_in_a_few_lines_and_axolotls_own_are_kept(smoke):
     ):
         assert line in told, told
     assert re.search(r"^step \d+: validation loss \d\.\d+, the lowest so far$", told, re.M)
-    assert re.search(r"^step [\d,]+ of [\d,]+ \(\d+%\), loss \d\.\d+, [\d.]+ s a step, \d+:\d\d left$", told, re.M)
+    assert re.search(r"^step [\d,]+ of [\d,]+ \(\d+%\), loss \d\.\d+, [\d.]+ s a step, \d+:\d\d left, evaluating, batch \d+ of \d+$", told, re.M)
     assert len(told.splitlines()) < 60, told
     log = (smoke.folder / "training.log").read_text()
     assert log.count("\n== ") == 1, "two sessions"

@@ -61,7 +61,7 @@ def run(argv):
 
 def test_a_run_is_shown_in_a_few_lines_and_axolotls_own_are_kept(tmp_path):
     argv, folder = command(tmp_path, TRAINS)
-    (folder / "training.log").write_text("of an earlier session\n")
+    (folder / "training.log").write_text("of an earlier session, killed within a line")
     ran = run(argv)
     assert (ran.returncode, ran.stderr) == (0, "")
     lines = ran.stdout.splitlines()
@@ -70,7 +70,7 @@ def test_a_run_is_shown_in_a_few_lines_and_axolotls_own_are_kept(tmp_path):
     assert lines[-1].startswith("training: ended after 0:0")
     assert "Axolotl's" not in ran.stdout
     log = (folder / "training.log").read_text()
-    assert log.startswith("of an earlier session\n== ")
+    assert log.startswith("of an earlier session, killed within a line\n== ")
     assert log.splitlines().count("lines of Axolotl's") == 3
 
 
