@@ -18,7 +18,7 @@ gradient_accumulation_steps: 1
 num_epochs: 1
 """
 ROWS = """datasets:
-  - path: sample_data/train_postgres.jsonl
+  - path: sample_data/val_postgres.jsonl
     type: completion
     field: text
 """
