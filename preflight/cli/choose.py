@@ -29,7 +29,8 @@ def validation_questions(
     path = Path(str(lookup(values, "test_datasets.0.path") or ""))
     if strategy is None or tokenizer is None or not path.is_file():
         return []
-    return answers.read_questions(path, strategy, values, tokenizer, None if limit is None else max(1, int(2 * SHARE * limit)))
+    available = answers.read_questions(path, strategy, values, tokenizer)
+    return answers.draw(available, None if limit is None else max(1, int(2 * SHARE * limit)))
 
 
 def choose_adapter(

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML that was given to preflight")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
     add_run_options(parser)
-    asked = "how many test rows to ask (default: as many as five minutes take, chosen by a seed)"
+    asked = "how many test rows to ask, chosen by a seed (default: as many as five minutes take)"
     parser.add_argument("--questions", type=_positive, metavar="N", help=asked)
     parser.add_argument("--against", type=Path, metavar="FILE", help='judge the answers of FILE instead, lines of {"line": n, "answer": "..."}')
     parser.add_argument("--test-loss", action="store_true", help="the loss on validation and test rows instead, by Axolotl's own evaluation")
@@ -112,7 +112,7 @@ def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test
     strategy = answers.asking_strategy(values)
     tokenizer = answers.trained_tokenizer(values, run.outputs)
     available = answers.read_questions(test, strategy, values, tokenizer) if strategy and tokenizer and test.is_file() else []
-    questions = available[:limit]
+    questions = answers.draw(available, limit)
     asked, executed, why, choice = None, dict[str, execution.Figures](), "not measured", None
     candidates = choosing.find_candidates(run.outputs) if choose else []
     held_out = validation_questions(values, strategy, tokenizer, limit) if len(candidates) > 1 else []

@@ -48,7 +48,10 @@ def test_the_kept_checkpoints_were_judged_and_what_was_measured_is_on_drive(smok
     assert choice["right"][f"checkpoint-{choice['step']}"] == max(choice["right"].values())
     assert json.loads((smoke.folder / "outputs/manifest.json").read_text())["chosen_step"] == choice["step"]
     assert f"chosen        {choice['says']}" in smoke.resumed.out
-    assert len(result["executed"]["adapter"]["verdicts"]) == 50
+    asked = [int(line) for line in result["executed"]["adapter"]["verdicts"]]
+    assert len(asked) == 50
+    assert sorted(asked) != list(range(1, 51)), "chosen by a seed, as is said"
+    assert f"asked         50 of {result['available']} test rows, chosen by a seed" in smoke.resumed.out
     drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
     assert {"evaluation.json", "history.json", "page.html"} <= {path.name for path in drive.iterdir()}
     assert (smoke.folder.parent / "index.html").exists()

@@ -11,7 +11,7 @@ from preflight.data.prompt_strategies.completion import Completion
 from preflight.data.rows import read_rows
 from preflight.data.tokenizer import find_tokenizer
 from preflight.machine.run_folder import RunFolder
-from preflight.training.evaluation.answers import Answers, Question, read_questions
+from preflight.training.evaluation.answers import Answers, Question, draw, read_questions
 from preflight.training.evaluation.result import FILE, answers_what_is_asked, as_text, eval_losses, read_result, summarise
 from tests.conftest import CHECKOUT, run
 
@@ -104,6 +104,18 @@ def test_a_prompt_is_the_beginning_of_what_training_showed(tmp_path, entry, row)
     assert "".join(token.text for token in seen[size:]).strip().startswith("SELECT 1;")
     assert question.answer == "SELECT 1;"
     assert isinstance(strategy, Completion) or not any(token.trained for token in seen[:size])
+
+
+def test_some_of_the_questions_are_a_draw_and_not_the_first(tmp_path):
+    questions = [replace(QUESTIONS[0], line=line) for line in range(1, 201)]
+    few, more = (draw(questions, limit) for limit in (50, 100))
+    assert draw(questions, None) == draw(questions, 500) == questions
+    assert len(few) == 50
+    lines = [question.line for question in few]
+    assert lines == sorted(set(lines))
+    assert max(lines) > 150
+    assert draw(questions, 50) == few
+    assert set(lines) < {question.line for question in more}, "another run that is asked more is asked these too"
 
 
 def test_figures_count_exact_answers_only(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,18 @@ def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, An
                     yield _question(prompt, strategy.question_and_answer(row)[0], row.line)
 
     return list(itertools.islice(prompts(), limit))
+
+
+def shuffled(count: int) -> list[int]:
+    """The numbers below `count` in the order in which questions are asked where not all are: by a seed, so that fewer are among more."""
+    order = list(range(count))
+    random.Random(0).shuffle(order)  # noqa: S311
+    return order
+
+
+def draw(questions: Sequence[Question], limit: int | None) -> list[Question]:
+    """So many of the questions, in the order of their lines; all of them without a limit."""
+    return [questions[i] for i in sorted(shuffled(len(questions))[:limit])]
 
 
 def _question(prompt: Prompt, question: str, line: int) -> Question:

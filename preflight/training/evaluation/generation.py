@@ -1,7 +1,6 @@
 """Ask a trained adapter, and its base with the adapter switched off, in batches as large as the memory takes."""
 
 import contextlib
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
 from preflight.data.prompt_strategies.completion import ENDS, without_end
-from preflight.training.evaluation.answers import Answers, Question
+from preflight.training.evaluation.answers import Answers, Question, shuffled
 
 LARGEST_BATCH = {"cuda": 128, "cpu": 64}
 SPARE = 0.7  # of the free memory is planned with: torch's own buffers and rounding take the rest
@@ -95,9 +94,7 @@ def _ask_each(
     seconds: float | None,
 ) -> tuple[list[Question], dict[str, list[str]]]:
     """The questions that there was time for, in their order, and what each voice answered."""
-    order = list(range(len(questions)))
-    if seconds is not None:
-        random.Random(0).shuffle(order)  # noqa: S311
+    order = list(range(len(questions))) if seconds is None else shuffled(len(questions))
     answered: dict[int, list[str]] = {}
     wanted, begun = len(questions), time.monotonic()
 
