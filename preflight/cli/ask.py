@@ -1,6 +1,7 @@
 """The command line of the model in use: `python -m preflight.ask CONFIG`, questions answered by a finished run's adapter."""
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -8,16 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from preflight.cli.console import EXIT_ERROR, guarded, printable, refuse, show
 from preflight.cli.options import add_run_options, parsed_overrides
 from preflight.cli.trained import Trained, find_trained
+from preflight.config.values import sequence_len
 from preflight.data.prompt_strategies import BadRowError
 from preflight.training.evaluation.answers import Question, asking_strategy, read_questions, trained_tokenizer
 from preflight.training.evaluation.asking import NoPatternError, read_pattern
-from preflight.training.evaluation.checking import checking, shows_tables
+from preflight.training.evaluation.checking import Check, checking, shows_tables
 
 EXPECTED = 200  # test rows whose answers say how long an answer may be
+NOT_ASKED = "not asked"
 SAYS = {"runs": "runs on these tables", "fails": "does not run", "not checked": "not checked"}
 
 Put = Callable[[str], Question]
@@ -35,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--schema", type=Path, metavar="FILE", help=tables)
     parser.add_argument("--question", action="append", metavar="TEXT", help="one question; may be given again")
     parser.add_argument(
-        "--json", action="store_true", help="one JSON object a question: question, answer, state (runs, fails, not checked), cause, message"
+        "--json",
+        action="store_true",
+        help="one JSON object a question: question, answer, state (runs, fails, not checked, not asked), cause, message",
     )
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace that was given to preflight")
     add_run_options(parser)
@@ -63,19 +69,14 @@ def _ask_all(args: argparse.Namespace) -> int:
         return refuse(f"{error.filename or trained.test}: {error.strerror or error}")
     with checking() as check:
         for question in args.question or _typed():
-            try:
-                put = model.put(question)
-            except (BadRowError, NoPatternError) as error:
-                show(printable(f"not asked: {error}"), error=True)
-                continue
-            answer = model.answer(put)
-            verdict = check(put.question, answer)
+            found = _answered(question, model, check)
             if args.json:
-                found = {"question": question, "answer": answer, "state": verdict.state, "cause": verdict.cause, "message": verdict.message}
-                show(json.dumps(found, ensure_ascii=False))
-                continue
-            because = ": ".join(part for part in (verdict.cause, verdict.message) if part)
-            show(printable(f"{answer}\n  {SAYS[verdict.state]}" + (f" ({because})" if because else "")))
+                show(json.dumps(found, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())
+            elif found["state"] == NOT_ASKED:
+                show(printable(f"{NOT_ASKED}: {found['message']}"), error=True)
+            else:
+                because = ": ".join(found[part] for part in ("cause", "message") if found[part])
+                show(printable(f"{found['answer']}\n  {SAYS[found['state']]}" + (f" ({because})" if because else "")))
     return 0
 
 
@@ -85,6 +86,26 @@ class _Model:
 
     put: Put
     answer: Callable[[Question], str]
+    longest: int  # tokens of a question
+
+
+def _answered(question: str, model: _Model, check: Check) -> dict[str, Any]:
+    """What `--json` shows of a question."""
+    found = {"question": question, "answer": None, "state": NOT_ASKED, "cause": "", "message": ""}
+    try:
+        question.encode()
+        put = model.put(question)
+    except UnicodeEncodeError:
+        return found | {"message": "it is not UTF-8"}
+    except (BadRowError, NoPatternError) as error:
+        return found | {"message": str(error)}
+    if len(put.tokens) > model.longest:
+        return found | {
+            "message": f"with its tables it has {len(put.tokens):,} tokens, and no row that was trained on has more than {model.longest:,}"
+        }
+    answer = model.answer(put)
+    verdict = check(put.question, answer)
+    return found | {"answer": answer, "state": verdict.state, "cause": verdict.cause, "message": verdict.message}
 
 
 def _load(trained: Trained, tables: str) -> _Model:
@@ -106,12 +127,15 @@ def _load(trained: Trained, tables: str) -> _Model:
     return _Model(
         put=lambda question: pattern.put(question, tables, strategy, values, tokenizer),
         answer=lambda question: model.answer([question])[0],
+        longest=sequence_len(values),
     )
 
 
 def _typed() -> Iterator[str]:
-    """The lines of standard input; asked for where that is a terminal."""
+    """The lines of standard input; asked for where that is a terminal. What is not UTF-8 comes as surrogates: one line, not all, is refused."""
     asked = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
     while True:
         if asked:
             sys.stderr.write("question> ")

@@ -3,12 +3,14 @@
 import json
 import re
 import subprocess
+import sys
 
 import yaml
 
 from preflight.checkpoints.records import read_records
 from preflight.plan.throughput import find_pace
-from tests.conftest import in_this_environment, readme_commands, run
+from preflight.training.evaluation.execution import Asked, judge_answers
+from tests.conftest import CHECKOUT, in_this_environment, readme_commands, run
 
 
 def test_train_reaches_what_the_project_promises(smoke):
@@ -186,3 +188,42 @@ def test_make_test_as_the_readme_writes_it(smoke):
     assert "All checks passed" in done.out
     assert "no issues found" in done.out
     assert " passed" in done.out
+
+
+ASKED = ["How many flights are there?", "Which flights have price between 90 and 100?"]
+OTHER = "CREATE TABLE flights (number int);\n"
+# both command lines in one process, which loads torch once
+ASK_TWICE = """
+import runpy, sys
+for options in (["--json"], ["--schema", "other.sql", "--question", "Which flights have price between 90 and 100?"]):
+    sys.argv = ["ask", "axolotl_configs/smoke.yaml", *options]
+    try:
+        runpy.run_module("preflight.ask", run_name="__main__")
+    except SystemExit as end:
+        print("exit", end.code, flush=True)
+"""
+
+
+def test_the_adapter_answers_questions_and_what_does_not_run_is_said(smoke):
+    """From a pipe in the sample's tables, and on a table that has none of the columns."""
+    (smoke.checkout / "other.sql").write_text(OTHER)
+    lines = [*(line.encode() for line in ASKED), b"caf\xe9?", b"word " * 3000]
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_TWICE], cwd=smoke.checkout, env=in_this_environment(), input=b"\n".join(lines), capture_output=True
+    )
+    assert b"Traceback" not in done.stderr, done.stderr
+    *answered, first, refused, why, second = done.stdout.decode().splitlines()
+    assert (first, second) == ("exit 0", "exit 0")
+    found = [json.loads(line) for line in answered]
+    assert [one["question"] for one in found[:2]] == ASKED
+    assert [one["state"] for one in found] == ["runs", "runs", "not asked", "not asked"]
+    assert [one["message"].partition(" tokens")[0][:15] for one in found[2:]] == ["it is not UTF-8", "with its tables"]
+    rows = (CHECKOUT / "sample_data/test_postgres.jsonl").read_text().splitlines()
+    tables = json.loads(rows[0])["text"].partition("\n\n")[0]
+    expected = ("SELECT count(*) FROM flights;", "SELECT code FROM flights WHERE price >= 90 AND price <= 100;")
+    asked = [Asked(line=i, question=f"{tables}\n\n{ASKED[i]}", expected=expected[i]) for i in range(2)]
+    figures, problem = judge_answers(asked, {"ask": [one["answer"] for one in found[:2]]})
+    assert problem == ""
+    assert figures["ask"].verdicts["0"] == "right", found
+    assert refused.startswith("SELECT ")
+    assert why.startswith("  does not run (unknown column: ")

@@ -8,6 +8,8 @@ from preflight.postgres.ddl_text import find_statements
 from preflight.postgres.preparing import Question, judge_answers
 from preflight.postgres.server import NoPostgresError, started
 
+Check = Callable[[str, str], Verdict]  # a prompt, an answer
+
 
 def shows_tables(text: str) -> bool:
     """Whether a text holds a CREATE TABLE that can be read."""
@@ -15,7 +17,7 @@ def shows_tables(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def checking() -> Iterator[Callable[[str, str], Verdict]]:
+def checking() -> Iterator[Check]:
     """What tells of a prompt and an answer what the answer does; "not checked" and why where there is no server."""
     with contextlib.ExitStack() as stack:
         server, why = None, ""
