@@ -16,7 +16,7 @@ from tests.conftest import CHECKOUT, environment, run
 
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 TEXTS = {str(page.relative_to(CHECKOUT)): page.read_text() for page in PAGES}
-NEEDS = re.compile(r"needs (a |CUDA|Colab|uv|the|that|an )")
+NEEDS = re.compile(r"needs (a |CUDA|Colab|Ollama|uv|the|that|an )")
 # commands that other tests run as they are written, and where
 ELSEWHERE = {
     "make train": "tests/acceptance/test_smoke_run.py",
@@ -29,6 +29,7 @@ ELSEWHERE = {
     "scripts/package_data.sh": "tests/data/test_archives.py",
     ".venv/bin/python -m preflight.runs": "tests/acceptance/test_runs.py",
     ".venv/bin/python -m preflight.evaluation": "tests/acceptance/test_smoke_run.py",
+    ".venv/bin/python -m preflight.ask": "tests/acceptance/test_smoke_run.py",
 }
 
 
@@ -200,3 +201,10 @@ def test_commands_of_the_guide_run(preflight):
     ran = preflight(*arguments, "--json")
     assert {change["key"] for change in ran.json["changes"] if change["layer"] == "--set"} >= {"learning_rate"}
     assert ran.code == 0
+
+
+def test_the_rank_that_is_served_is_the_configs():
+    """vLLM refuses an adapter of a higher one."""
+    command = re.search(r"vllm serve (\S+) .*--max-lora-rank (\d+) ", TEXTS["docs/using-the-model.md"])
+    values = yaml.safe_load((CONFIGS / "mistral_qlora.yaml").read_text())
+    assert (command[1], int(command[2])) == (values["base_model"], values["lora_r"])
