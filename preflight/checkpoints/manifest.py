@@ -8,7 +8,7 @@ from typing import Any
 
 from preflight.config.secrets import without_secrets
 from preflight.files import MALFORMED, read_content, write_atomic
-from preflight.machine.run_folder import HISTORY, RECORDS
+from preflight.machine.run_folder import CARD, HISTORY, RECORDS
 
 NAME = "manifest.json"
 
@@ -26,11 +26,11 @@ class Manifest:
 
 
 def describe(folder: Path, *, subfolders: bool, step: int, max_steps: int, best_step: int, experiment: Mapping[str, Any]) -> Manifest:
-    """A manifest of the files in `folder`, without logs and records, which are still being written. DeepSpeed keeps the optimizer of a
+    """A manifest of the files in `folder`, without logs and records, which are still being written, and without the card. DeepSpeed keeps the optimizer of a
     checkpoint in a subfolder; those of the outputs are checkpoints of their own. Raises OSError."""
     found = folder.rglob("*") if subfolders else folder.iterdir()
     paths = sorted(path for path in found if path.is_file() and path.suffix != ".log" and not path.name.startswith("."))
-    files = {path.relative_to(folder).as_posix(): content_of(path) for path in paths if path.name not in (NAME, RECORDS, HISTORY)}
+    files = {path.relative_to(folder).as_posix(): content_of(path) for path in paths if path.name not in (NAME, RECORDS, HISTORY, CARD)}
     return Manifest(step=step, max_steps=max_steps, best_step=best_step, files=files, experiment=experiment)
 
 
@@ -43,7 +43,9 @@ def read(folder: Path) -> Manifest | None:
     """The folder's manifest, or None where there is none that can be read. Raises OSError other than for a file that is not there."""
     try:
         values = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        files = {str(name): (int(size), str(digest)) for name, (size, digest) in values.pop("files").items()}
+        files = {
+            str(name): (int(size), str(digest)) for name, (size, digest) in values.pop("files").items() if name != CARD
+        }  # which earlier versions listed
         if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files):
             return None  # no manifest of ours names files elsewhere, where copying it would write them
         values["experiment"] = without_secrets(values.get("experiment") or {})  # which earlier versions of the kit left in

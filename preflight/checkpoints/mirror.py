@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from preflight import files
-from preflight.checkpoints import manifest
+from preflight.checkpoints import cards, manifest
 from preflight.checkpoints.copies import FINAL, KEPT, DamagedError, ForeignError, bring, checkpoints_in, prune, step_of, title
 from preflight.checkpoints.manifest import Manifest
 from preflight.files import Progress, require_mount, silent
 from preflight.machine.answering import answering
-from preflight.machine.run_folder import EVENTS, HISTORY, RECORDS
+from preflight.machine.run_folder import CARD, EVENTS, HISTORY, RECORDS
 
 SETTINGS = "mirror.json"  # beside the outputs: what preflight tells the plugin
 LOCK = ".mirror.lock"  # beside them too: one mirror at a time
@@ -63,7 +63,8 @@ def unmirrored(outputs: Path, to: Path) -> list[str]:
     checkpoints = [(name, held) for i, (name, held) in enumerate(saved) if i < KEPT or held.step == best]
     final = [(FINAL, held)] if (held := manifest.read(outputs)) else []
     names = [name for name, held in checkpoints + final if not _is_kept(to / name, held)]
-    return names + [str(path) for path in _small(outputs) if not _same(outputs / path, to / path)]
+    small = [path for path in _small(outputs) if not _same(outputs / path, to / path)]
+    return names + [str(path) for path in small if path.name != CARD or (final and _takes_card(to, final[0][1].experiment))]
 
 
 def _is_kept(copy: Path, held: Manifest) -> bool:
@@ -138,8 +139,9 @@ def restore_small(source: Path, outputs: Path) -> None:
 def keep_small(path: Path, settings: MirrorSettings) -> None:
     """Bring one small file to the results, as it is, if it is there. Raises OSError."""
     require_mount(settings.mount)
-    if path.is_file():
-        files.copy_atomic(path, Path(settings.to) / path.name)
+    to = Path(settings.to)
+    if path.is_file() and (path.name != CARD or _takes_card(to, settings.experiment)):
+        files.copy_atomic(path, to / path.name)
 
 
 def is_small(name: str) -> bool:
@@ -148,15 +150,21 @@ def is_small(name: str) -> bool:
 
 
 def _small(outputs: Path) -> Iterator[Path]:
-    """Event files, the record of seconds and the history below `outputs`, relative to it."""
-    for path in (outputs / RECORDS, outputs / HISTORY, *sorted((outputs / EVENTS).rglob("*"))):
+    """Event files, the record of seconds, the history and the card below `outputs`, relative to it."""
+    for path in (outputs / RECORDS, outputs / HISTORY, outputs / CARD, *sorted((outputs / EVENTS).rglob("*"))):
         if path.is_file() and not path.name.startswith("."):
             yield path.relative_to(outputs)
 
 
+def _takes_card(to: Path, own: Mapping[str, Any]) -> bool:
+    """Whether the card of this run may be put there: not beside another run's adapter, and not over a page that a person wrote. Raises OSError."""
+    there = manifest.read(to)
+    return (there is None or there.experiment == own) and cards.is_replaceable(to / CARD)
+
+
 def _same(path: Path, copy: Path) -> bool:
     """Whether a small file is there already. Event files only ever grow; of the others the bytes count."""
-    return _size(path) == _size(copy) and (path.name not in (RECORDS, HISTORY) or path.read_bytes() == copy.read_bytes())
+    return _size(path) == _size(copy) and (path.name not in (RECORDS, HISTORY, CARD) or path.read_bytes() == copy.read_bytes())
 
 
 def _size(path: Path) -> int:

@@ -37,7 +37,7 @@ def mirror_leftovers(run: RunFolder, progress: Progress) -> list[Finding]:
 
 
 # what Axolotl's final adapter always brings: where one of these lies already and is of no run, it would never be copied there
-ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "README.md", "config.json")
+ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "config.json")
 
 
 @dataclass(frozen=True, kw_only=True)

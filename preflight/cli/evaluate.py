@@ -31,7 +31,7 @@ from preflight.files import CHECKOUT, write_atomic
 from preflight.launch.command import accelerate_command, launch_variables
 from preflight.machine.answering import answering
 from preflight.machine.environment import inspect_environment, near
-from preflight.machine.run_folder import HISTORY, RunFolder
+from preflight.machine.run_folder import CARD, HISTORY, RunFolder
 from preflight.outcomes.pages import PAGE
 from preflight.outcomes.table import gather
 from preflight.training.evaluation import answers, choosing, execution, losses, result
@@ -79,14 +79,15 @@ def _evaluate(args: argparse.Namespace) -> int:
     if measured is None or not result.answers_what_is_asked(measured, args.questions):
         measured = _measure(file.values, run, latest, test, args.questions, choose=settings.evaluation.choose_by == "executed")
         write_atomic(run.folder / result.FILE, result.as_text(measured))
-        _to_drive(run, result.FILE)
+        _to_drive(run, run.folder / result.FILE)
     _show(measured, run.outputs, train)
     workspace = trained.workspace
     runs = gather(workspace, settings)
     index, problem = pages(runs, workspace, settings, [run.folder.name])
     if not problem:
-        _to_drive(run, PAGE)
+        _to_drive(run, run.folder / PAGE)
     show(printable(f"page          not written: {problem}" if problem else f"page          {near(index)}"), error=bool(problem))
+    _write_card(run)
     if runs.comparison and runs.comparison.against:
         show("")
         for line in comparison_lines(runs.comparison):
@@ -94,16 +95,31 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _to_drive(run: RunFolder, name: str) -> None:
+def _write_card(run: RunFolder) -> None:
+    """The model card beside the adapter, with what was measured; a disk that does not take it is said, and no harm."""
+    from preflight.training.card import write_card  # the hub's client, which --help does without
+
+    path = run.outputs / CARD
+    try:
+        written = write_card(run, fetch=True)
+    except OSError as error:
+        show(printable(f"card          not written: {path}: {error.strerror or error}"), error=True)
+        return
+    show(printable(f"card          {near(path.absolute())}" + ("" if written else ": yours, left as it is")))
+    if written:
+        _to_drive(run, path)
+
+
+def _to_drive(run: RunFolder, path: Path) -> None:
     """Take what was measured to the run's results, where a later machine finds it; a Drive that is gone is said, and no harm."""
     settings = mirror.read_settings(run.folder)
     if settings is None or not settings.to:
         return
     try:
-        answering(mirror.keep_small, settings.to)(run.folder / name, settings)
+        answering(mirror.keep_small, settings.to)(path, settings)
         answering(mirror.keep_small, settings.to)(run.outputs / HISTORY, settings)
     except OSError as error:
-        show(f"{name} is not on Drive: {error.strerror or error}. It is in {run.folder}", error=True)
+        show(f"{path.name} is not on Drive: {error.strerror or error}. It is in {path.parent}", error=True)
 
 
 def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test: Path, limit: int | None, *, choose: bool) -> result.Result:
@@ -154,7 +170,8 @@ def _test_loss(config: Config, run: RunFolder, test: Path) -> int:
     except (OSError, ValueError):
         return _no_loss(f"Axolotl's evaluation ended with exit code {done.returncode}; its output is in {log}")
     losses.write_test_loss(run.folder, losses.TestLoss(adapter_sha256=result.adapter_sha256(run.outputs), validation=validation, test=tested))
-    _to_drive(run, losses.TEST_LOSS)
+    _to_drive(run, run.folder / losses.TEST_LOSS)
+    _write_card(run)
     show(f"\nloss          validation rows {validation:.3f}, test rows {tested:.3f}, never trained on and never chosen by")
     return 0
 

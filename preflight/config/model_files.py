@@ -4,7 +4,7 @@ import importlib.util
 import json
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,15 @@ def why_unjudged(files: ModelFiles) -> str:
     return f"config.json of {files.name} is not on this machine: target modules, model_type and new tokens were not judged"
 
 
-def fetch_small(base_model: str) -> None:
-    """Bring the small files into the hub's cache, where training looks for them too. What can't be had stays away."""
+def fetch_small(base_model: str, names: Sequence[str] = SMALL) -> None:
+    """Bring small files into the hub's cache, where training looks for them too. What can't be had stays away."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     shown = not are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        for name in SMALL:
+        for name in names:
             try:
                 hf_hub_download(base_model, name)
             except Exception:  # noqa: S112  # the client passes on what its transport raises; the model may not have the file

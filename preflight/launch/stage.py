@@ -10,6 +10,7 @@ from preflight.config.layers import render
 from preflight.config.scale import Scale
 from preflight.data.prepared import find_prepared, is_complete, remove_incomplete
 from preflight.data.stage import Data
+from preflight.data.trained_rows import write_rows
 from preflight.files import write_atomic
 from preflight.findings import Diagnostics, Finding, Level
 from preflight.launch.command import Command, check_preparing, check_shared, launch_commands, launch_variables, preprocess_line, shell_line
@@ -75,6 +76,7 @@ def write_launch(run: RunState, data: Data, scale: Scale | None, machine: Machin
         return Launch(config_path=path)
     try:
         mirror.write_settings(run.folder.folder, run.mirror)
+        write_rows(run.folder.folder, data.staged)
         write_atomic(path, render(config, launch.line))
     except OSError as error:
         message = f"the resolved YAML can't be written: {error.strerror}"

@@ -8,6 +8,7 @@ HISTORY = "history.json"  # losses, sessions and end of the run, beside them too
 PROGRESS = "progress.jsonl"  # what training says of itself, beside the resolved YAML
 LOG = "training.log"  # what Axolotl and its launcher say, beside it too
 WEIGHTS = "adapter_model.safetensors"  # of a checkpoint, and of the final adapter
+CARD = "README.md"  # the page beside the final adapter: a person may rewrite it, so that no manifest vouches for it
 EVENTS = "runs"  # the folder of TensorBoard's event files
 
 

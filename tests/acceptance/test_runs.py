@@ -70,6 +70,9 @@ def test_the_table_says_the_truth_of_each(workspace):
     assert calm["values"] == {"learning_rate": 0.005, "max_grad_norm": 0.3, "max_steps": 4, "warmup_ratio": 0.03}
     assert all(one["hours"] > 0 and one["compute_units"] is None for one in found.values()), "a CPU has no rate"
     assert calm["sessions"][0]["last_step"] == 4
+    card = (root / "runs/calm/outputs/README.md").read_text()
+    assert "- accuracy: not measured\n" in card, "training itself has written it, in the place of Axolotl's"
+    assert str(root) not in card
     assert running.keys() == found.keys()
     shutil.rmtree(root / "runs/calm")
     assert table(root)["calm"]["on_drive"], "what the mirror has kept"

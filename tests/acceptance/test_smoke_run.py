@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import yaml
+from huggingface_hub import ModelCard
 
 from preflight.checkpoints.records import read_records
+from preflight.files import read_content
 from preflight.plan.throughput import find_pace
 from preflight.training.evaluation.execution import Asked, judge_answers
 from tests.conftest import CHECKOUT, in_this_environment, readme_commands, run
@@ -79,6 +81,25 @@ def test_training_is_told_in_a_few_lines_and_axolotls_own_are_kept(smoke):
     assert log.count("\n== ") == 1, "two sessions"
     assert "train_loss" in log
     assert "the end of workspace/runs/smoke/training.log" in smoke.killed, "where training fails, the end of its log is shown"
+
+
+def test_the_card_says_what_was_measured_in_the_place_of_the_trainers_own(smoke):
+    result = json.loads((smoke.folder / "evaluation.json").read_text())
+    card = ModelCard.load(smoke.folder / "outputs/README.md")
+    assert (card.data.library_name, card.data.pipeline_tag, "qlora" in card.data.tags) == ("peft", "text-generation", True)
+    executed = result["executed"]["adapter"]
+    for part in (
+        f"- adapter: {executed['right']} of 50 right when run on PostgreSQL (",
+        f"- asked: 50 of {result['available']} questions of the test rows, chosen by a seed\n",
+        f"- checkpoint: {result['choice']['says']}\n",
+        f"| `train_postgres.jsonl` | training | 2,000 | `{read_content(smoke.checkout / 'sample_data/train_postgres.jsonl').sha256}` |",
+    ):
+        assert part in card.text, part
+    for leaked in (str(smoke.checkout), "generated automatically", result["example"]["question"]):
+        assert leaked not in card.content
+    drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
+    assert (drive / "README.md").read_text() == card.content
+    assert "card          workspace/runs/smoke/outputs/README.md\n" in smoke.resumed.out
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(smoke):

@@ -72,7 +72,7 @@ def test_the_users_files_are_not_replaced_by_the_final_adapters(run):
     results, _ = inspect_results(settings, Local())
     (finding,) = check_foreign(results, settings.to)
     assert (finding.code, finding.level) == ("drive.occupied", "error")
-    assert "holds adapter_model.safetensors, README.md" in finding.message
+    assert "holds adapter_model.safetensors, which" in finding.message, "a page is no obstacle: the card is not put in its place"
     outputs.mkdir()
     final(outputs)
     with pytest.raises(copies.ForeignError, match="not of this run") as refused:

@@ -178,6 +178,7 @@ print(before.seen, read_model(sys.argv[1]).architectures)
 
 
 def test_the_small_files_come_from_the_hub_and_no_others(tmp_path, hub):
+    hub.server.fetched.clear()
     env = {key: value for key, value in os.environ.items() if key != "HF_TOKEN"} | {"HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", FETCH, SMALL], cwd=CHECKOUT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "False ('Qwen2ForCausalLM',)\n"

@@ -6,7 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 GOOD = "hf_goodTokenForTheTests"
 GATED = "someone/gated"
 SMALL = "someone/small"  # whose small files can be fetched
-FILES = {"config.json": b'{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}', "tokenizer_config.json": b"{}"}
+FILES = {
+    "config.json": b'{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}',
+    "tokenizer_config.json": b"{}",
+    "README.md": b"---\nlicense: apache-2.0\n---\n# Small\n",
+}
 THERE = ("mistralai/Mistral-7B-v0.1", "unsloth/mistral-7b", SMALL)
 
 

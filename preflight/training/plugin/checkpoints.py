@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from preflight.checkpoints import manifest
 from preflight.machine import active
+from preflight.machine.run_folder import RunFolder
 
 LOG = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
             return
         if worth and (early or self.state.global_step >= self.state.max_steps):
             self._describe(self.outputs, subfolders=False, early=early)
+            self._write_card()
         self._revive()
         if self.process.stdin:
             self.process.stdin.close()
@@ -84,6 +86,15 @@ class Mirror(TrainerCallback):  # type: ignore[misc]  # transformers is not type
             if self.process.stdin:
                 self.process.stdin.close()
             self.process = self._start()
+
+    def _write_card(self) -> None:
+        """The card, which goes along with the adapter. Whatever keeps it from being written, the adapter is what counts."""
+        try:
+            from preflight.training.card import write_card  # and with it what judges answers, which training does without
+
+            write_card(RunFolder(folder=self.outputs.parent))
+        except Exception as error:
+            LOG.warning("the model card can't be written: %s", error)
 
     def _describe(self, folder: Path, *, subfolders: bool, early: bool = False) -> None:
         state = self.state
