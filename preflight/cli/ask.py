@@ -126,7 +126,7 @@ def _load(trained: Trained, tables: str) -> _Model:
     model = load_model(values, trained.run.outputs, expected)
     return _Model(
         put=lambda question: pattern.put(question, tables, strategy, values, tokenizer),
-        answer=lambda question: model.answer([question])[0],
+        answer=lambda question: model.answer([question])[0].text,
         longest=sequence_len(values),
     )
 

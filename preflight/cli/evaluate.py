@@ -23,10 +23,10 @@ from preflight.cli.choose import SHARE, choose_adapter, validation_questions
 from preflight.cli.console import EXIT_ERROR, guarded, printable, progress_bar, show
 from preflight.cli.executed import show_figures
 from preflight.cli.options import add_run_options, parsed_overrides
-from preflight.cli.run_table import comparison_lines
+from preflight.cli.run_table import comparison_lines, suggestion_lines
 from preflight.cli.runs import pages
 from preflight.cli.trained import find_trained
-from preflight.config.layers import Config
+from preflight.config.layers import Config, lookup
 from preflight.files import CHECKOUT, write_atomic
 from preflight.launch.command import accelerate_command, launch_variables
 from preflight.machine.answering import answering
@@ -88,10 +88,11 @@ def _evaluate(args: argparse.Namespace) -> int:
         _to_drive(run, run.folder / PAGE)
     show(printable(f"page          not written: {problem}" if problem else f"page          {near(index)}"), error=bool(problem))
     _write_card(run)
-    if runs.comparison and runs.comparison.against:
-        show("")
-        for line in comparison_lines(runs.comparison):
-            show(printable(line))
+    lines = [*comparison_lines(runs.comparison)] if runs.comparison and runs.comparison.against else []
+    tried = next((one for one in runs.outcomes if one.name == run.folder.name and not one.on_drive), None)
+    lines += suggestion_lines(tried, runs, settings) if tried else []
+    for line in ["", *lines] if lines else []:
+        show(printable(line))
     return 0
 
 
@@ -148,7 +149,9 @@ def _measure(values: Mapping[str, Any], run: RunFolder, latest: Checkpoint, test
             given = {"base": asked.base, "adapter": asked.adapter}
             executed, why = execution.judge_answers(rows, given, partial(progress, "running the answers on PostgreSQL"))
     state = json.loads((latest.path / "trainer_state.json").read_text(encoding="utf-8"))
-    return result.summarise(asked, state, run.outputs, executed, why, len(available), test, choice.as_json() if choice else None)
+    trained_on = Path(str(lookup(values, "datasets.0.path")))
+    share = answers.prompt_share(trained_on, strategy, values, tokenizer) if strategy and tokenizer and trained_on.is_file() else None
+    return result.summarise(asked, state, run.outputs, executed, why, len(available), test, choice.as_json() if choice else None, share)
 
 
 def _test_loss(config: Config, run: RunFolder, test: Path) -> int:

@@ -13,6 +13,7 @@ from preflight.config.settings import Settings
 from preflight.machine.workspace import Workspace
 from preflight.outcomes.paired import Comparison
 from preflight.outcomes.reading import Outcome
+from preflight.outcomes.suggestions import suggest
 from preflight.outcomes.table import Runs, brief, cells
 
 LONGEST = 40  # characters of a value
@@ -29,11 +30,30 @@ def lines(runs: Runs, settings: Settings, workspace: Workspace) -> Iterator[str]
     if runs.comparison:
         yield ""
         yield from comparison_lines(runs.comparison)
+    for one in _last_and_best(runs):
+        if said := list(suggestion_lines(one, runs, settings)):
+            yield from ("", *said)
     for one in runs.outcomes:
         for note in one.notes:
             yield f"{one.name}: {note}"
     if runs.drive_problem:
         yield runs.drive_problem
+
+
+def suggestion_lines(one: Outcome, runs: Runs, settings: Settings) -> Iterator[str]:
+    """What to try after this run; nothing where nothing was seen that asks for it."""
+    found = suggest(one, runs, settings)
+    if found:
+        yield f"to try next, by what {one.name} has shown:"
+    for suggestion in found:
+        yield f"  {suggestion.says}"
+
+
+def _last_and_best(runs: Runs) -> list[Outcome]:
+    """The run that was begun last, and the one with the most right answers."""
+    last = max((one for one in runs.outcomes if one.sessions), key=lambda one: one.sessions[-1].begun if one.sessions else "", default=None)
+    best = runs.comparison.leader if runs.comparison else ""
+    return [one for one in runs.outcomes if one is last or one.name == best]
 
 
 def _table(runs: Runs, settings: Settings) -> list[str]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ def _run(args: argparse.Namespace) -> int:
     from preflight.cli.run_table import lines
     from preflight.config.settings import read_settings
     from preflight.machine.workspace import find_workspace
+    from preflight.outcomes.suggestions import suggest
     from preflight.outcomes.table import gather
 
     settings, findings = read_settings()
@@ -40,7 +42,10 @@ def _run(args: argparse.Namespace) -> int:
     workspace = find_workspace(args.workspace)
     runs = gather(workspace, settings)
     if args.json:
-        show(json.dumps(runs.as_json(settings), indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())
+        document = runs.as_json(settings)
+        for described, one in zip(document["runs"], runs.outcomes, strict=True):
+            described["suggestions"] = [asdict(suggestion) for suggestion in suggest(one, runs, settings)]
+        show(json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())
     else:
         for line in lines(runs, settings, workspace):
             show(printable(line))

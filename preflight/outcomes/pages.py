@@ -14,6 +14,7 @@ from preflight.machine.workspace import Workspace
 from preflight.outcomes.markup import figure, label, page, table, text
 from preflight.outcomes.paired import adapter_figures
 from preflight.outcomes.reading import Outcome, curve
+from preflight.outcomes.suggestions import suggest
 from preflight.outcomes.table import Runs, brief, cells, spent
 from preflight.plan.estimate import read_estimate
 from preflight.training.evaluation.answers import last_line
@@ -57,6 +58,9 @@ def run_page(one: Outcome, runs: Runs, settings: Settings) -> str:
     figures = adapter_figures(one)
     file, _ = read_yaml(one.folder / "config.yaml")
     parts = [f'<p><a href="../{INDEX}">All runs</a></p>', table((), [[f"<b>{text(name)}</b>", said] for name, said in _facts(one, runs, settings)])]
+    if tries := suggest(one, runs, settings):
+        items = "".join(f"<li><code>{text(this.change)}</code>: {text(this.because)}. {text(this.cost)}</li>" for this in tries)
+        parts.append(f"<h2>To try next</h2><ul>{items}</ul>")
     if loss or evals:
         lines = [_line("training", loss, "lines"), _line("validation", evals, "lines+markers")]
         parts.append(figure("Loss", lines, xaxis={"title": {"text": "step"}}, yaxis={"title": {"text": "loss"}}))

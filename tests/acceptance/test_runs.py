@@ -69,6 +69,9 @@ def test_the_table_says_the_truth_of_each(workspace):
     assert (lost["step"], killed["step"] >= 2, killed["max_steps"]) == (0, True, 400)
     assert calm["values"] == {"learning_rate": 0.005, "max_grad_norm": 0.3, "max_steps": 4, "warmup_ratio": 0.03}
     assert all(one["hours"] > 0 and one["compute_units"] is None for one in found.values()), "a CPU has no rate"
+    assert [one["change"] for one in lost["suggestions"]] == ["--set learning_rate=100000000000.0"]
+    assert lost["suggestions"][0]["because"] == f"it {lost['state']}, with a learning rate of 1e+12"
+    assert calm["suggestions"] == killed["suggestions"] == [], "four steps show nothing"
     assert calm["sessions"][0]["last_step"] == 4
     card = (root / "runs/calm/outputs/README.md").read_text()
     assert "- accuracy: not measured\n" in card, "training itself has written it, in the place of Axolotl's"

@@ -102,6 +102,19 @@ def test_the_card_says_what_was_measured_in_the_place_of_the_trainers_own(smoke)
     assert "card          workspace/runs/smoke/outputs/README.md\n" in smoke.resumed.out
 
 
+def test_what_to_try_next_is_what_this_run_has_shown(smoke):
+    """Its texts have loss on every token, and nothing else is more than noise."""
+    result = json.loads((smoke.folder / "evaluation.json").read_text())
+    assert result["cut"]["base"] > 25, "a base that has learnt no end runs on"
+    assert result["cut"]["adapter"] < 5
+    assert 0.7 < result["prompt_share"] < 0.9
+    said = smoke.resumed.out.partition("to try next, by what smoke has shown:\n")[2]
+    assert f"{result['prompt_share']:.0%} of the tokens that have loss are schema and question" in said
+    assert "by heart" not in said
+    assert "still falling" not in said
+    assert "To try next" in (smoke.folder / "page.html").read_text()
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(smoke):
     assert smoke.killed_at in (100, 150)
     assert f"resuming from step {smoke.killed_at} of" in smoke.resumed.out

@@ -38,6 +38,20 @@ def test_the_table_and_the_verdict(tmp_path, capsys, rows, monkeypatch):
     assert document["differing"] == ["learning_rate"]
 
 
+def test_what_to_try_next_stands_below_the_table(tmp_path, capsys):
+    losses = [{"step": 10 * (i + 1), "loss": 1.0 if i < 10 else 0.4} for i in range(30)]
+    losses += [{"step": step, "eval_loss": loss} for step, loss in ((100, 1.0), (200, 1.1), (300, 1.2))]
+    trained(begun(tmp_path, "one", num_epochs=3), machine="l4", step=300, max_steps=300, log=losses)
+    shown = said(capsys, tmp_path)
+    assert (
+        "\nto try next, by what one has shown:\n  --set num_epochs=1: the loss on the validation rows rose from 1.000 at step 100 to 1.200" in shown
+    )
+    (found,) = json.loads(said(capsys, tmp_path, "--json"))["runs"][0]["suggestions"]
+    assert (found["change"], found["hours"], found["compute_units"]) == ("--set num_epochs=1", pytest.approx(1 / 3), pytest.approx(0.57))
+    trained(begun(tmp_path, "two", num_epochs=1), machine="l4")
+    assert "to try next" not in said(capsys, tmp_path), "that is what two has tried"
+
+
 def test_before_anything_ran(tmp_path, capsys):
     assert "No run in " in said(capsys, tmp_path)
     assert json.loads(said(capsys, tmp_path, "--json"))["runs"] == []

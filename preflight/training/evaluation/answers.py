@@ -4,13 +4,13 @@ import contextlib
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from preflight.config.layers import lookup
 from preflight.data.formats import format_of
-from preflight.data.preview import Prompt, find_prompt
+from preflight.data.preview import Prompt, find_prompt, tokenize_with_loss_mask
 from preflight.data.prompt_strategies import BadRowError, PromptStrategy, find_strategy
 from preflight.data.prompt_strategies.completion import MARKER, without_end
 from preflight.data.rows import read_rows
@@ -45,6 +45,7 @@ class Answers:
     questions: Sequence[Question]
     base: Sequence[str]
     adapter: Sequence[str]
+    cut: Mapping[str, int] = field(default_factory=dict)  # how many ran on to the limit, by base and adapter
 
     def exact(self, answers: Sequence[str]) -> int:
         """How many answers are the expected text, character for character."""
@@ -79,6 +80,21 @@ def read_questions(path: Path, strategy: PromptStrategy, config: Mapping[str, An
                     yield _question(prompt, strategy.question_and_answer(row)[0], row.line)
 
     return list(itertools.islice(prompts(), limit))
+
+
+def prompt_share(path: Path, strategy: PromptStrategy, config: Mapping[str, Any], tokenizer: Tokenizer, rows: int = 200) -> float | None:
+    """Of the tokens that have loss in the first rows of a file: the share that stands before the answer; None where that can't be told.
+    Raises OSError."""
+    if strategy.refusal(config, tokenizer) or strategy.unjudged(config, tokenizer):
+        return None
+    before = trained = 0
+    for row in itertools.islice(read_rows(path, strategy, kind=format_of(str(path))), rows):
+        with contextlib.suppress(BadRowError):
+            prompt = None if row.problem else find_prompt(row, strategy, config, tokenizer)
+            if prompt:
+                seen = [token.trained for token in tokenize_with_loss_mask(row, strategy, config, tokenizer)]
+                before, trained = before + sum(seen[: len(prompt.tokens)]), trained + sum(seen)
+    return before / trained if trained else None
 
 
 def shuffled(count: int) -> list[int]:

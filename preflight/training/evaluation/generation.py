@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import find_executable_batch_size
@@ -24,6 +24,13 @@ MARGIN = 8  # tokens
 SMALL = 100_000_000  # parameters: below, threads on a CPU wait for one another longer than they work (7 times as long beside other work, 2026-11-26)
 
 
+class Answer(NamedTuple):
+    """What was answered, and whether it ran on to the limit."""
+
+    text: str
+    cut: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
     """A model that is asked: greedy answers of at most `longest` tokens, each ended by any of the `stops`."""
@@ -33,15 +40,17 @@ class LoadedModel:
     stops: Sequence[int]
     longest: int
 
-    def answer(self, questions: Sequence[Question]) -> list[str]:
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """The answers to one batch, padded on the left."""
         tokens = self.tokenizer.pad({"input_ids": [list(question.tokens) for question in questions]}, return_tensors="pt").to(self.model.device)
         with torch.inference_mode():
             output = self.model.generate(
                 **tokens, max_new_tokens=self.longest, do_sample=False, eos_token_id=list(self.stops), pad_token_id=self.tokenizer.pad_token_id
             )
-        texts = self.tokenizer.batch_decode(output[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
-        return [without_end(text).strip() for text in texts]
+        answers = output[:, tokens["input_ids"].shape[1] :]
+        ended = torch.isin(answers, torch.tensor(self.stops, device=answers.device)).any(dim=1).tolist()
+        texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        return [Answer(without_end(text).strip(), not end) for text, end in zip(texts, ended, strict=True)]
 
     def batch_size(self, questions: Sequence[Question]) -> int:
         """How many questions the memory that is free takes at once, by the keys and values of their tokens and eager attention's scores."""
@@ -62,7 +71,9 @@ def ask(asked: LoadedModel, questions: Sequence[Question], progress: Callable[[i
     """
     voices = {"base": asked.model.disable_adapter, "adapter": contextlib.nullcontext}
     kept, given = _ask_each(asked, voices, questions, progress, seconds)
-    return Answers(questions=kept, base=given["base"], adapter=given["adapter"])
+    texts = {name: [answer.text for answer in answers] for name, answers in given.items()}
+    cut = {name: sum(answer.cut for answer in answers) for name, answers in given.items()}
+    return Answers(questions=kept, base=texts["base"], adapter=texts["adapter"], cut=cut)
 
 
 def ask_candidates(
@@ -72,7 +83,8 @@ def ask_candidates(
     for name, folder in adapters.items():
         asked.model.load_adapter(str(folder), adapter_name=name)
     asked.model.eval()
-    return _ask_each(asked, {name: partial(_speaking, asked, name) for name in adapters}, questions, progress, seconds)
+    kept, given = _ask_each(asked, {name: partial(_speaking, asked, name) for name in adapters}, questions, progress, seconds)
+    return kept, {name: [answer.text for answer in answers] for name, answers in given.items()}
 
 
 def use(asked: LoadedModel, name: str) -> None:
@@ -92,10 +104,10 @@ def _ask_each(
     questions: Sequence[Question],
     progress: Callable[[int, int], None],
     seconds: float | None,
-) -> tuple[list[Question], dict[str, list[str]]]:
+) -> tuple[list[Question], dict[str, list[Answer]]]:
     """The questions that there was time for, in their order, and what each voice answered."""
     order = list(range(len(questions))) if seconds is None else shuffled(len(questions))
-    answered: dict[int, list[str]] = {}
+    answered: dict[int, list[Answer]] = {}
     wanted, begun = len(questions), time.monotonic()
 
     def answer_all(size: int) -> None:
@@ -107,7 +119,7 @@ def _ask_each(
             for start in range(0, len(left), size):
                 batch = left[start : start + size]
                 these = [questions[i] for i in batch]
-                given = list[list[str]]()
+                given = list[list[Answer]]()
                 for voice in voices.values():
                     with voice():
                         given.append(asked.answer(these))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Result:
     available: int = 0  # questions that the test rows ask, of which `questions` were asked
     rows_sha256: str = ""  # of the test rows
     choice: Mapping[str, Any] | None = None  # of the kept checkpoints, which this adapter is
+    cut: Mapping[str, int] = field(default_factory=dict)  # answers that ran on to the limit, by base and adapter
+    prompt_share: float | None = None  # of the tokens that have loss in training: what stands before the answers
 
 
 def eval_losses(trainer_state: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -48,6 +50,7 @@ def summarise(
     available: int = 0,
     rows: Path | None = None,
     choice: Mapping[str, Any] | None = None,
+    prompt_share: float | None = None,
 ) -> Result:
     """The figures of a run whose adapter folder is `adapter`, with those of its answers where they were run."""
     before, after = eval_losses(trainer_state)
@@ -69,6 +72,8 @@ def summarise(
         not_executed="" if executed else not_executed,
         available=available,
         choice=choice,
+        cut=answers.cut if answers else {},
+        prompt_share=prompt_share,
         rows_sha256=read_content(rows).sha256 if rows and rows.is_file() else "",
     )
 
