@@ -39,6 +39,7 @@ NAMES = {
     "tensorboard": "cli",
     "notebook": "cli",
     "axolotl_plugin": "training",
+    "answer_only": "training",
     "remote/__main__": "cli",
 }
 HEAVY = {"torch", "transformers", "axolotl", "accelerate", "peft", "bitsandbytes", "datasets", "trl"}

@@ -15,6 +15,7 @@ OLD_ATTENTION = {
     "sdp_attention": "sdpa",
     "eager_attention": "eager",
 }
+ANSWER_ONLY = "preflight.answer_only"  # the `type` of text rows that are trained on their answers alone: a module that Axolotl imports
 
 
 def attention(values: Mapping[str, Any]) -> str:

@@ -100,7 +100,10 @@ def _count(piece: Piece, counts: Iterator[int], masked: Iterator[Encoded], token
     encoded = next(masked)
     mask = piece.trained.of(encoded)
     ids = piece.trained.ends
-    return len(mask), mask, any(trained and id in ids for trained, id in zip(mask, encoded.ids, strict=True))
+    adds = piece.eos and tokenizer.eos_id is not None and encoded.ids[-1:] != [tokenizer.eos_id]
+    ended = adds or any(trained and id in ids for trained, id in zip(mask, encoded.ids, strict=True))
+    mask = [*[False] * piece.bos, *mask, *[True] * adds]
+    return len(mask), mask, ended
 
 
 def _trained(mask: bool | list[bool], size: int) -> int:

@@ -76,5 +76,6 @@ def _tokens(piece: Piece, tokenizer: Tokenizer) -> list[SeenToken]:
     bos = [SeenToken(id=tokenizer.bos_id, text=tokenizer.bos, trained=whole)] if piece.bos and tokenizer.bos_id is not None else []
     found = [SeenToken(id=id, text=text, trained=trained) for id, text, trained in zip(encoded.ids, texts, mask, strict=True)]
     ended = bool(found) and found[-1].id == tokenizer.eos_id
-    eos = [SeenToken(id=tokenizer.eos_id, text=tokenizer.eos, trained=whole)] if piece.eos and tokenizer.eos_id is not None and not ended else []
+    end = piece.trained is not False  # of a text that is trained in part it is the answer's
+    eos = [SeenToken(id=tokenizer.eos_id, text=tokenizer.eos, trained=end)] if piece.eos and tokenizer.eos_id is not None and not ended else []
     return [*bos, *found, *eos][: piece.room]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from preflight.config.layers import shown
 from preflight.config.settings import Settings
+from preflight.config.values import ANSWER_ONLY, dataset_entries
 from preflight.files import MALFORMED
 from preflight.findings import to_plain
 from preflight.outcomes.paired import adapter_figures
@@ -22,18 +23,15 @@ NOISE = 0.02  # of a loss: a smaller difference says nothing
 SURE = 0.02  # of the questions: what surely happens more often than that (the lower end of its interval)
 PROMPTS = 0.3  # of the tokens that have loss: what is no answer
 POINTS = 3  # logged losses whose mean is compared, at least
-CHAT = "axolotl_configs/mistral_qlora_chat.yaml"
 LONGEST_SEQUENCE = 8192  # that is suggested
 
 
 class Idea(NamedTuple):
-    """What a rule makes of a run: one key to change, why, and how much of this run's cost the next one takes."""
+    """What a rule makes of a run: what to change, why, and how much of this run's cost the next one takes."""
 
-    key: str
-    value: Any
+    changes: Mapping[str, Any]  # by dotted key
     because: str
     scale: float = 1.0
-    config: str = ""  # in the place of a key: what answers it is another config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ def diverged(one: Outcome) -> Idea | None:
     rate = _number(one.experiment, "learning_rate")
     if not one.state.startswith("diverged") or not rate:
         return None
-    return Idea("learning_rate", float(f"{rate / 10:.1g}"), f"it {one.state}, with a learning rate of {rate:g}")
+    return Idea({"learning_rate": float(f"{rate / 10:.1g}")}, f"it {one.state}, with a learning rate of {rate:g}")
 
 
 def memorised(one: Outcome) -> Idea | None:
@@ -90,7 +88,7 @@ def cut_off(one: Outcome) -> Idea | None:
         f"{cut} of {result.questions} answers ran on to their limit, and {sum(longer.values()):,} of {sum(rows.values()):,} training rows "
         f"are longer than sequence_len {length:g}, so that it was not shown how they end"
     )
-    return Idea("sequence_len", needed, because)
+    return Idea({"sequence_len": needed}, because)
 
 
 def still_learning(one: Outcome) -> Idea | None:
@@ -115,10 +113,10 @@ def trained_on_prompts(one: Outcome) -> Idea | None:
     share = one.result.prompt_share if one.result else None
     if share is None or share < PROMPTS:
         return None
-    because = f"{share:.0%} of the tokens that have loss are schema and question, not answer"
-    if one.experiment.get("train_on_inputs"):
-        return Idea("train_on_inputs", False, because)
-    return Idea("datasets", None, f"{because}; that config trains on the answers of rows with `messages` alone", config=CHAT)
+    texts = [f"{key}.type" for key, entry in dataset_entries(one.experiment) if entry.get("type") == "completion"]
+    everything = {"train_on_inputs": False} if one.experiment.get("train_on_inputs") else {}
+    changes = everything | dict.fromkeys(texts, ANSWER_ONLY)
+    return Idea(changes, f"{share:.0%} of the tokens that have loss are schema and question, not answer") if changes else None
 
 
 def out_of_order(one: Outcome) -> Idea | None:
@@ -142,19 +140,27 @@ def suggest(one: Outcome, runs: Runs, settings: Settings) -> tuple[Suggestion, .
             idea = rule(one)
         except (*MALFORMED, ZeroDivisionError):  # a record that holds something else than the kit writes
             continue
-        if idea and idea.key not in ideas and not _tried(idea, one, runs.outcomes):
-            ideas[idea.key] = idea
-    return tuple(_priced(idea, one, settings) for idea in list(ideas.values())[:MOST])
+        if idea and not idea.changes.keys() & ideas.keys() and not _tried(idea, one, runs.outcomes):
+            ideas |= dict.fromkeys(idea.changes, idea)
+    once = {id(idea): idea for idea in ideas.values()}
+    return tuple(_priced(idea, one, settings) for idea in list(once.values())[:MOST])
 
 
 def _tried(idea: Idea, one: Outcome, outcomes: Sequence[Outcome]) -> bool:
-    changed = to_plain(dict(one.experiment) | {idea.key: idea.value})
-    return not idea.config and any(to_plain(dict(other.experiment)) == changed for other in outcomes)
+    changed = to_plain(one.experiment)
+    for key, value in idea.changes.items():
+        *path, last = (int(part) if part.isdecimal() else part for part in key.split("."))
+        inner = changed
+        for part in path:
+            inner = inner[part]
+        inner[last] = to_plain(value)
+    return any(to_plain(other.experiment) == changed for other in outcomes)
 
 
 def _priced(idea: Idea, one: Outcome, settings: Settings) -> Suggestion:
     """By this run's own time, if it came to its end; else by the estimate."""
-    change, cost = idea.config or f"--set {idea.key}={shown(to_plain(idea.value))}", spent(one, settings)
+    change = " ".join(f"--set {key}={shown(to_plain(value))}" for key, value in idea.changes.items())
+    cost = spent(one, settings)
     if cost is None or not one.state.startswith(("finished", "stopped early")):
         return Suggestion(change=change, because=idea.because, cost=_estimated(one, idea.scale))
     hours, units = cost.hours * idea.scale, None if cost.units is None else cost.units * idea.scale
@@ -178,21 +184,21 @@ def _shorter(one: Outcome, step: int, because: str) -> Idea:
     """No more steps than these."""
     scale = step / one.max_steps
     if _number(one.experiment, "max_steps"):
-        return Idea("max_steps", step, because, scale)
+        return Idea({"max_steps": step}, because, scale)
     epochs = _number(one.experiment, "num_epochs") or 1.0
     fewer = max(0.5, round(2 * epochs * scale) / 2)
     if fewer < epochs:
-        return Idea("num_epochs", _plain(fewer), because, fewer / epochs)
-    return Idea("early_stopping_patience", 1, because)
+        return Idea({"num_epochs": _plain(fewer)}, because, fewer / epochs)
+    return Idea({"early_stopping_patience": 1}, because)
 
 
 def _longer(one: Outcome, because: str) -> Idea:
     """Half as long again."""
     if steps := _number(one.experiment, "max_steps"):
-        return Idea("max_steps", math.ceil(1.5 * steps), because, 1.5)
+        return Idea({"max_steps": math.ceil(1.5 * steps)}, because, 1.5)
     epochs = _number(one.experiment, "num_epochs") or 1.0
     more = math.ceil(1.5 * epochs)
-    return Idea("num_epochs", more, because, more / epochs)
+    return Idea({"num_epochs": more}, because, more / epochs)
 
 
 def _plain(number: float) -> int | float:

@@ -109,7 +109,8 @@ def test_what_to_try_next_is_what_this_run_has_shown(smoke):
     assert result["cut"]["adapter"] < 5
     assert 0.7 < result["prompt_share"] < 0.9
     said = smoke.resumed.out.partition("to try next, by what smoke has shown:\n")[2]
-    assert f"{result['prompt_share']:.0%} of the tokens that have loss are schema and question" in said
+    assert f"{result['prompt_share']:.0%} of the tokens that have loss are schema and question, not answer. " in said
+    assert said.startswith("  --set datasets.0.type=preflight.answer_only --set test_datasets.0.type=preflight.answer_only: ")
     assert "by heart" not in said
     assert "still falling" not in said
     assert "To try next" in (smoke.folder / "page.html").read_text()

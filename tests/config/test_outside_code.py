@@ -49,6 +49,7 @@ OUTSIDE = [
     {"pretraining_dataset": [{"path": "x", "trust_remote_code": True}]},
     {"pretraining_dataset": [{"path": "x", "type": "mine.strategy"}]},
     {"test_datasets": [{"path": "x", "type": "mine.strategy"}]},
+    {"datasets": [{"path": "x", "type": "preflight.cli.ask"}]},  # of the kit's own modules one is meant for it
     {"trl": {"reward_funcs": ["rewards.length"]}},
     {"trl": {"rollout_func": "mine.rollout"}},
     {"hatchery": {"reward_funcs": ["org/reward-model", "rewards.length"]}},
@@ -76,6 +77,7 @@ INSIDE = [
     {"rl": "orpo", "datasets": [{"path": "x", "type": "chat_template.argilla"}]},
     {"datasets": [{"path": "x", "type": "alpaca:phi"}, {"path": "y", "type": "chat_template.default"}]},
     {"pretraining_dataset": [{"path": "x", "type": "pretrain"}]},
+    {"datasets": [{"path": "x", "type": "preflight.answer_only"}]},
     {"datasets": [{"path": "x", "type": "completion", "field": "trust_remote_code"}]},
 ]
 

@@ -30,6 +30,7 @@ SEGMENTS = [{"label": False, "text": "<s>a "}, {"label": True, "text": "SELECT 1
 KINDS = {
     "completion": ({"type": "completion"}, {"text": "a"}),
     "another field": ({"type": "completion", "field": "sql"}, {"sql": "a"}),
+    "answer_only": ({"type": "preflight.answer_only"}, {"text": "[INST] a [/INST] b"}),
     "chat_template": ({"type": "chat_template"}, {"messages": TURNS}),
     "alpaca": ({"type": "alpaca"}, {"instruction": "a", "input": "b", "output": "c"}),
     "alpaca_chat.load_no_prompt": ({"type": "alpaca_chat.load_no_prompt"}, {"instruction": "a", "input": "b", "output": "c"}),
@@ -110,6 +111,8 @@ def rows_of(kind):
             yield {"question": asked, "context": schema, "sql": answer}
         elif kind == "mapping and system":
             yield {"question": asked, "context": schema, "sql": answer, "system": "Short." if number % 2 else ""}
+        elif kind == "texts":
+            yield {"text": f"[INST] {question} [/INST]{' ' * (number % 3 > 0)}{answer}{'</s>' * (number % 4 == 0)}"}
         elif kind == "segments":
             ends = [{"label": False, "text": " ok?"}] if number % 4 == 0 else []
             yield {"segments": [{"label": False, "text": f"<s>{question}\n"}, {"label": True, "text": f"{answer}</s>"}, *ends]}
@@ -150,6 +153,9 @@ CASES = {
     "mapping with Axolotl's defaults": ("mapping", {"type": {"field_instruction": "question", "field_output": "sql"}}, {}),
     "mapping, trained on the prompt too": ("mapping", {"type": MAPPING}, {"train_on_inputs": True}),
     "mapping, long rows dropped": ("mapping", {"type": MAPPING}, {"sequence_len": 130}),
+    "texts": ("texts", {"type": "preflight.answer_only"}, {}),
+    "texts, trained on the prompt too": ("texts", {"type": "preflight.answer_only", "field": "text"}, {"train_on_inputs": True}),
+    "texts, long rows dropped": ("texts", {"type": "preflight.answer_only"}, {"sequence_len": 110}),
     "segments": ("segments", {"type": "input_output"}, {}),
     "segments, long rows dropped": ("segments", {"type": "input_output"}, {"sequence_len": 90}),
     "a style that the entry names": ("instructions", {"type": "alpaca_chat", "conversation": "chatml"}, {}),

@@ -114,7 +114,8 @@ def changed(run, **values):
 def judged(tmp_path):
     """A run without a fault that was evaluated."""
     (tmp_path / "rows").write_text("rows")
-    return evaluated(ran(tmp_path, log(FLAT, (150, 1.0), (300, 1.0)), sequence_len=512), set(range(40)), tmp_path / "rows")
+    entries = {name: [{"type": "completion", "field": "text"}] for name in ("datasets", "test_datasets")}
+    return evaluated(ran(tmp_path, log(FLAT, (150, 1.0), (300, 1.0)), sequence_len=512, **entries), set(range(40)), tmp_path / "rows")
 
 
 def test_answers_that_are_right_but_for_their_order(judged, tmp_path):
@@ -151,10 +152,22 @@ def test_answers_that_never_end_where_rows_were_cut(judged, tmp_path):
 def test_loss_on_what_is_no_answer(judged, tmp_path):
     changed(judged, prompt_share=0.38)
     ((change, because, _),) = suggested(tmp_path)
-    assert change == "axolotl_configs/mistral_qlora_chat.yaml"
-    assert because.startswith("38% of the tokens that have loss are schema and question, not answer")
+    assert change == "--set datasets.0.type=preflight.answer_only --set test_datasets.0.type=preflight.answer_only"
+    assert because == "38% of the tokens that have loss are schema and question, not answer"
     changed(judged, prompt_share=0.2)
     assert suggested(tmp_path) == []
+    changed(judged, prompt_share=0.38)
+    only = {name: [{"type": "preflight.answer_only", "field": "text"}] for name in ("datasets", "test_datasets")}
+    ran(tmp_path, log(FLAT), name="two", sequence_len=512, **only)
+    assert suggested(tmp_path) == [], "two has tried it"
+
+
+def test_loss_on_the_inputs_of_other_rows(tmp_path):
+    (tmp_path / "rows").write_text("rows")
+    entries = {"datasets": [{"type": "alpaca"}]}
+    run = evaluated(ran(tmp_path, log(FLAT, (150, 1.0), (300, 1.0)), train_on_inputs=True, **entries), set(range(40)), tmp_path / "rows")
+    changed(run, prompt_share=0.5)
+    assert [said[0] for said in suggested(tmp_path)] == ["--set train_on_inputs=false"]
 
 
 def test_what_another_run_has_tried_is_not_suggested(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from preflight.config.checks.situation import Situation, finding
 from preflight.config.layers import Config
-from preflight.config.values import entries_at_any_depth
+from preflight.config.values import ANSWER_ONLY, entries_at_any_depth
 from preflight.findings import Finding
 
 # every BasePlugin in axolotl/integrations/, by package and class, and the kit's own
@@ -79,11 +79,11 @@ def check_fetched_code(config: Config, situation: Situation) -> Iterator[Finding
 
 
 def imports_outside(kind: Any, row_types: frozenset[str], *, preference: bool) -> bool:
-    """Whether a data set's `type` would import a module that did not come with Axolotl. `row_types` are those that it has."""
+    """Whether a data set's `type` would import a module that did not come with Axolotl or the kit. `row_types` are those that it has."""
     parts = re.split(r"[.:]", kind) if isinstance(kind, str) else []
     if preference:  # even a type of one part is imported by itself; of three, the second is
         return bool(parts) and (parts[0] not in PREFERENCE_TYPES or len(parts) > 2)
-    return len(parts) > 1 and "." in kind and parts[0] not in row_types and parts[0] != "axolotl"
+    return len(parts) > 1 and "." in kind and parts[0] not in row_types and parts[0] != "axolotl" and kind != ANSWER_ONLY
 
 
 def _switch(path: str, key: str, value: Any) -> Iterator[tuple[str, str]]:

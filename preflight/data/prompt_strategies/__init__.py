@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from preflight.data.prompt_strategies.alpaca import Alpaca
+from preflight.data.prompt_strategies.answer_only import AnswerOnly
 from preflight.data.prompt_strategies.base import BadRowError, Piece, PromptStrategy, Remark, Row
 from preflight.data.prompt_strategies.chat_template import ChatTemplate
 from preflight.data.prompt_strategies.completion import Completion
@@ -16,7 +17,7 @@ from preflight.data.prompt_strategies.user_defined import UserDefined
 
 __all__ = ["STRATEGIES", "BadRowError", "Piece", "PromptStrategy", "Remark", "Row", "find_strategy", "guess_strategy"]
 
-STRATEGIES: tuple[type[PromptStrategy], ...] = (Completion, ChatTemplate, Alpaca, InputOutput, UserDefined)
+STRATEGIES: tuple[type[PromptStrategy], ...] = (Completion, AnswerOnly, ChatTemplate, Alpaca, InputOutput, UserDefined)
 
 
 def find_strategy(entry: Mapping[str, Any], values: Mapping[str, Any] = MappingProxyType({})) -> PromptStrategy | None:
@@ -24,7 +25,7 @@ def find_strategy(entry: Mapping[str, Any], values: Mapping[str, Any] = MappingP
     if method := str(values.get("rl") or ""):
         return Preference.accept(entry, method)
     found = next((found for strategy in STRATEGIES if (found := strategy.accept(entry))), None)
-    return replace(found, marker=str(values.get("answer_marker") or "")) if isinstance(found, Completion) else found
+    return replace(found, marker=str(values.get("answer_marker") or "")) if type(found) is Completion else found
 
 
 def guess_strategy(columns: Mapping[str, Any]) -> PromptStrategy | None:
