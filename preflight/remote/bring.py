@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from preflight.checkpoints import copies, manifest
+from preflight.checkpoints.cards import is_replaceable
 from preflight.checkpoints.copies import FINAL
 from preflight.checkpoints.manifest import Manifest
 from preflight.files import Progress, silent
+from preflight.machine.run_folder import CARD
 from preflight.remote.colab import Colab, GoneError, TroubleError
 from preflight.remote.on_machine import IN, OUT, RESULTS
 
@@ -67,12 +69,14 @@ class Line:
 
 
 def bring_small(line: Line, small: Mapping[str, int], home: Path) -> None:
-    """The log, the events, the evaluation: those whose size has changed. Raises OSError, TroubleError, LostError."""
+    """The log, the events, the evaluation, the card: those whose size has changed, and no card over a page that a person wrote. Raises OSError, TroubleError, LostError."""
     for path, size in small.items():
         name = path.removeprefix(f"{RESULTS}/").removeprefix(f"{IN}/")
         name = Path(path).name if path.startswith("kit-work/") else name
         target = home / name
-        if size == 0 or (target.is_file() and target.stat().st_size == size and not name.endswith(".json")):
+        if size == 0 or (target.is_file() and target.stat().st_size == size and not name.endswith((".json", CARD))):
+            continue
+        if name == CARD and not is_replaceable(target):
             continue
         try:
             target.with_name(f".{target.name}.part").unlink(missing_ok=True)  # these are written on: halves of two states don't go together

@@ -38,6 +38,7 @@ def look() -> dict[str, Any]:
     final = ["."] if (RESULTS / "manifest.json").is_file() else []
     small = [
         RESULTS / "throughput.json",
+        RESULTS / "README.md",
         log,
         *sorted((RESULTS / "runs").rglob("*")),
         *WORK.glob("runs/*/evaluation*.json"),

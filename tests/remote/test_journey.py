@@ -52,6 +52,7 @@ def assert_home(place):
     assert (home / "adapter").read_bytes() == expected()
     assert (home / "checkpoint-3/weights").read_bytes() == expected()
     assert json.loads((home / "evaluation.json").read_text()) == {"right": 3}
+    assert (home / "README.md").read_text() == "# The card\n"
     assert "from step" in (home / "log").read_text()
     assert account()["machines"] == {}, "a machine still runs"
 
@@ -68,6 +69,14 @@ def test_a_run_comes_home_and_its_secret_stays_in_memory(place):
     for path in place.rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
     assert read_rates(place).known["a100-40gb"].per_hour == 5.4
+
+
+def test_a_page_that_a_person_wrote_at_home_stays(place):
+    (place / "run/home").mkdir(parents=True)
+    (place / "run/home/README.md").write_text("# Mine\n")
+    ran = start(place, HF_TOKEN=SECRET)
+    assert ran.returncode == 0, ran.stderr
+    assert (place / "run/home/README.md").read_text() == "# Mine\n"
 
 
 @pytest.mark.parametrize("when", ["kill-before", "kill-after"])

@@ -40,6 +40,7 @@ while step < 3:
     manifest(folder, step, ["weights"])
     print(f"{{'loss': '{1 / step:.3f}'}}\\n {step}/3 [00:01<00:02, 1.50s/it]", flush=True)
 (results / "adapter").write_bytes(weights)
+(results / "README.md").write_text("# The card\\n")
 manifest(results, 3, ["adapter"])
 (work / "runs/tiny").mkdir(parents=True, exist_ok=True)
 (work / "runs/tiny/evaluation.json").write_text('{"right": 3}')
