@@ -1,5 +1,5 @@
-"""What is suggested after a run. The histories in tests/examples/runs are those of real runs of the smoke model, 2026-11-27: `short` is
-`--set max_steps=90`, `heart` 30 epochs of 60 rows. A real run that diverges is in tests/acceptance/test_runs.py, one that trains on its
+"""What is suggested after a run. The histories in tests/examples/runs are the losses of real runs of the smoke model, 2026-11-27: `short` is
+`--set max_steps=90`, `heart` 30 epochs of 60 rows, `whole` the smoke run itself. A real run that diverges is in tests/acceptance/test_runs.py, one that trains on its
 prompts in test_smoke_run.py; nothing short makes a model run on or be wrong by order alone."""
 
 import json
@@ -48,6 +48,24 @@ def recorded(root, name, **experiment):
     run = trained(begun(root, name, **experiment), step=held["step"], max_steps=held["max_steps"], log=held["log"])
     copy(CHECKOUT / f"tests/examples/runs/{name}/{HISTORY}", run.outputs / HISTORY)
     return run
+
+
+def test_a_run_that_was_too_short(tmp_path):
+    recorded(tmp_path, "short", max_steps=90, num_epochs=2)
+    ((change, because, cost),) = suggested(tmp_path, "short")
+    assert change == "--set max_steps=135"
+    assert because.startswith("both losses were still falling at the end: that of training by ")
+    assert cost.startswith("About 0.0")
+
+
+def test_a_run_that_learnt_its_rows_by_heart(tmp_path):
+    run = recorded(tmp_path, "heart", num_epochs=30)
+    ((change, because, _),) = suggested(tmp_path, "heart")
+    evals = {entry["eval_loss"]: entry["step"] for entry in json.loads((run.outputs / HISTORY).read_text())["log"] if "eval_loss" in entry}
+    assert f"rose from {min(evals):.3f} at step {evals[min(evals)]}" in because
+    assert "as when rows are learnt by heart" in because
+    epochs = float(change.partition("--set num_epochs=")[2])
+    assert 0.5 <= epochs < 30
 
 
 def test_a_whole_run_of_the_sample_is_neither(tmp_path):
