@@ -170,7 +170,7 @@ def _priced(idea: Idea, one: Outcome, settings: Settings) -> Suggestion:
 
 
 def _estimated(one: Outcome, scale: float) -> str:
-    estimate = read_estimate(one.folder)
+    estimate = _kept_estimate(one)
     for name, unit in (("compute_units", "units"), ("hours", "h")):
         try:
             low, high = (float(bound) * scale for bound in estimate[name])
@@ -222,7 +222,12 @@ def _number(values: Mapping[str, Any], key: str) -> float | None:
 
 def _lengths(one: Outcome) -> dict[int, int]:
     """How many training rows have so many tokens at most, and more than half as many."""
-    return dict(_bins(read_estimate(one.folder).get("rows")))
+    return dict(_bins(_kept_estimate(one).get("rows")))
+
+
+def _kept_estimate(one: Outcome) -> Mapping[str, Any]:
+    """It lies in the workspace alone: Drive, which may not answer, is not asked for it."""
+    return {} if one.on_drive else read_estimate(one.folder)
 
 
 def _bins(rows: Any) -> Iterator[tuple[int, int]]:
