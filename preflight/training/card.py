@@ -183,6 +183,9 @@ def _rows(card: _Card) -> Iterator[str]:
 
 def _training(card: _Card) -> Iterator[str]:
     yield from ("", "## Training", "", f"{card.held.step} steps by Axolotl, with:", "")
+    kinds = {kind: None for key, entry in dataset_entries(card.values) if key.startswith("datasets") and isinstance(kind := entry.get("type"), str)}
+    if kinds:
+        yield f"- type of the rows: {code(', '.join(kinds))}"
     for key in SHOWN:
         if card.values.get(key) is not None:
             yield f"- {key}: {code(shown(to_plain(card.values[key])))}"

@@ -31,7 +31,7 @@ def run(tmp_path):
         "adapter": "qlora",
         "lora_r": 12,
         "learning_rate": 0.001,
-        "datasets": [{"path": str(rows / "train.jsonl")}],
+        "datasets": [{"path": str(rows / "train.jsonl"), "type": "completion"}],
         "test_datasets": [{"path": str(rows / "val.jsonl")}],
     }
     run.config.write_text(yaml.safe_dump(values))
@@ -68,6 +68,7 @@ def test_before_the_evaluation(run):
         f"| `train.jsonl` | training | 1,234 | `{'train' * 16}` |\n",
         f"| `val.jsonl` | validation | 7 | `{'val' * 16}` |\n",
         f"| `test.jsonl` | test | 40 | `{'test' * 16}` |\n",
+        "- type of the rows: `completion`\n",
         "- learning_rate: `0.001`\n",
         'from_pretrained("someone/model"',
         'vllm serve "someone/model" --enable-lora --max-lora-rank 16 ',
