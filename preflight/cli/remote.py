@@ -2,34 +2,27 @@
 
 import argparse
 import os
-import shutil
-import signal
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflight.cli.console import EXIT_ERROR, EXIT_INTERRUPTED, guarded, printable, progress_bar, refuse, show, show_findings
+from preflight.cli.console import EXIT_ERROR, EXIT_INTERRUPTED, guarded, printable, progress_bar, show, show_findings
+from preflight.cli.remote_show import Teller, prices, show_running
+from preflight.cli.remote_travel import agreed, machine_of, refuse_with_fix, to_the_end
 from preflight.files import CONFIGS, exclusive_lock
 
 if TYPE_CHECKING:  # imported inside the functions, where `guarded` says which package is not installed
-    from collections.abc import Mapping, Sequence
-
-    from preflight.config.settings import Settings
-    from preflight.plan.compare import GpuOption
     from preflight.remote.colab import Colab
-    from preflight.remote.follow import Progressed
-    from preflight.remote.journey import Journey
-    from preflight.remote.state import Rate, RunFile
+    from preflight.remote.needs import Journey
+    from preflight.remote.state import RunFile
     from preflight.result import Report
 
 DESCRIPTION = """One run on a machine of Colab, from this laptop, through Google's `colab` command.
 
 Judges config and rows here, asks once, takes a machine, sends the committed code and the packed rows, trains there, brings each finished
 checkpoint home as it appears, then the evaluation and the adapter, and stops the machine. Whatever breaks: the same command goes on."""
-SAID_EVERY = 300.0  # seconds between two lines of progress
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change one value for this run")
     add("--workspace", type=Path, metavar="DIR", help="where everything is kept (default: workspace/ in the checkout)")
     add("--yes", action="store_true", help="don't ask")
+    add("--stop", metavar="ENDPOINT", default="", help="stop this machine of the account, which `colab sessions` lists, and do nothing else")
     add("--fresh", action="store_true", help="set aside what an earlier run of this config brought home, and begin anew")
     args = parser.parse_args(argv)
     return guarded("remote", partial(_remote, args), interrupted="Interrupted before a machine was taken.")
@@ -55,32 +49,62 @@ def _remote(args: argparse.Namespace) -> int:
 
     folder = find_workspace(args.workspace).root / "remote" / args.config.stem
     try:
-        colab = find_colab()
+        colab, every = find_colab(), _every()
+        if args.stop:
+            return _stop(colab, folder.parent, args.stop)
         with exclusive_lock(folder / ".lock", wait=False) as free:
             if not free:
                 raise RemoteError(f"another command is at this run ({folder})", "wait for it, or end it with Ctrl-C")
-            return _run(args, colab, folder)
+            return _run(args, colab, folder, every)
+    except KeyboardInterrupt:
+        if not machine_of(folder):
+            raise
+        show(f"\nInterrupted. {machine_of(folder)}", error=True)
+        return EXIT_INTERRUPTED
     except (RemoteError, TroubleError, OSError) as error:
-        return _refuse(error)
+        code = refuse_with_fix(error)
+        if not isinstance(error, OSError) and machine_of(folder):
+            show(machine_of(folder), error=True)
+        return code
 
 
-def _refuse(error: Exception) -> int:
-    """Say what went wrong and how to mend it; the exit code."""
-    fix = getattr(error, "fix", "")
-    return refuse(f"remote: {error}" + (f"\n  fix: {fix}" if fix else ""))
+def _every() -> float:
+    """Seconds from one look to the next. Raises RemoteError."""
+    from preflight.remote.colab import RemoteError
+    from preflight.remote.needs import EVERY
+
+    given = os.environ.get("PREFLIGHT_REMOTE_EVERY", "")
+    try:
+        every = float(given or EVERY)
+    except ValueError:
+        every = 0.0
+    if not 0 < every <= 3600:
+        fix = "give seconds from one look at the machine to the next, at most 3600, or unset it: then they are 30"
+        raise RemoteError(f"PREFLIGHT_REMOTE_EVERY is {given[:40]!r}, which is no such number", fix)
+    return every
 
 
-def _run(args: argparse.Namespace, colab: "Colab", folder: Path) -> int:
-    from preflight.remote.journey import begun, still_running
+def _stop(colab: "Colab", scratch: Path, endpoint: str) -> int:
+    """End one machine, whoever made it, and see that it is gone."""
+    from preflight.remote.colab import UNNAMED, RemoteError
+    from preflight.remote.machines import PAGE, stop
+
+    found = [one for one in colab.sessions() if endpoint in (one.endpoint, one.name) and endpoint != UNNAMED]
+    if not found:
+        raise RemoteError(f"no machine {endpoint} runs", "`colab sessions` lists those that do")
+    if not stop(colab, scratch, "" if found[0].name == UNNAMED else found[0].name, found[0].endpoint):
+        raise RemoteError(f"the machine {found[0].endpoint} still runs", f"stop it {PAGE}")
+    show(printable(f"{found[0].endpoint} ({found[0].hardware}) is stopped."))
+    return 0
+
+
+def _run(args: argparse.Namespace, colab: "Colab", folder: Path, every: float) -> int:
+    from preflight.remote.journey import begun
     from preflight.remote.sending import committed, inside, set_aside, unsent
     from preflight.remote.state import RunFile
 
-    usage, run = colab.usage(), begun(folder)
-    for other in still_running(colab, run):
-        whose = "which this laptop has no name for" if other.name == "?" else f"stop it with: colab stop -s {other.name}"
-        show(
-            printable(f"Still running: {other.endpoint} ({other.hardware}), {whose}. The account's machines take {usage.per_hour:.2f} units an hour.")
-        )
+    usage, run, rates = colab.usage(), begun(folder), _rates(folder)
+    show_running(colab, run, rates)
     gpus = tuple(args.gpu or _preferred())
     if run is None:
         commit, report = committed(args.config), _judge(args)
@@ -90,7 +114,7 @@ def _run(args: argparse.Namespace, colab: "Colab", folder: Path) -> int:
             show_findings([finding for finding in report.findings if finding.level == "error"])
             return EXIT_ERROR
         estimate = _price(report, gpus, folder, usage.balance)
-        if not args.yes and not _agreed("Take a machine and train?"):
+        if not args.yes and not agreed("Take a machine and train?"):
             return EXIT_INTERRUPTED
         set_aside(folder, fresh=args.fresh)
         rows = "kit-in/rows.zip" if args.data and not args.data.startswith("https://") else args.data
@@ -99,52 +123,20 @@ def _run(args: argparse.Namespace, colab: "Colab", folder: Path) -> int:
         run = RunFile(config=inside(args.config), commit=commit, arguments=words, estimate=estimate)
     else:
         show(f"Going on with the run of commit {run.commit[:12]}.")
-    return _travel(_journey(args, colab, folder, run, gpus), run)
+        run = _own(colab, run, folder)
+    return to_the_end(_journey(args, colab, folder, run, gpus, rates, every), run)
 
 
-def _travel(journey: "Journey", run: "RunFile") -> int:
-    """The run, and the machine given back whatever happens: only the user may leave it running."""
-    from preflight.remote.colab import RemoteError
-    from preflight.remote.journey import arrive, travel
-    from preflight.remote.state import read_run
+def _own(colab: "Colab", run: "RunFile", folder: Path) -> "RunFile":
+    """Ask of each machine without a name that came when this run asked for one: the user's own is no reason to wait."""
+    from preflight.remote.machines import unnamed_since
+    from preflight.remote.state import write_run
 
-    code, bill, leave = EXIT_ERROR, "", False
-    try:
-        code = travel(journey, run).code or 0
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-        question = "\nStop the machine? If not, it runs on and costs, and the same command goes on with it."
-        leave = sys.stdin.isatty() and not _agreed(question)
-    except RemoteError as error:
-        code = _refuse(error)
-    finally:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            if not leave:
-                bill = arrive(journey, read_run(journey.folder) or run)
-        finally:
-            signal.signal(signal.SIGINT, before)
-    if leave:
-        return code
-    shutil.rmtree(journey.folder / "incoming", ignore_errors=True)
-    _show_end(journey.home, code, bill)
-    return code
-
-
-def _show_end(home: Path, code: int, bill: str) -> None:
-    log = home / "log"
-    if log.is_file():
-        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        show(printable("\n".join(lines[-12:])))
-    if code == 0:
-        show(f"At home: {home}")
-    elif code != EXIT_INTERRUPTED:
-        show(
-            f"remote: the run ended with exit code {code}; what came home is in {home}. The same command goes on from the newest checkpoint",
-            error=True,
-        )
-    if bill:
-        show(bill)
+    for one in unnamed_since(run, colab.sessions()) if sys.stdin.isatty() else ():
+        if agreed(printable(f"Is {one.endpoint} ({one.hardware}) a notebook of yours, so that another machine may be taken beside it?")):
+            run = replace(run, unnamed=(*run.unnamed, one.endpoint))
+            write_run(folder, run)
+    return run
 
 
 def _preferred() -> list[str]:
@@ -152,6 +144,18 @@ def _preferred() -> list[str]:
 
     settings, _ = read_settings()
     return settings.remote.gpus if settings else ["A100"]
+
+
+def _rates(folder: Path) -> dict[str, float]:
+    """Units an hour of each tier: as this account has seen them, else of the table."""
+    from preflight.config.settings import read_settings
+    from preflight.remote.state import read_rates
+
+    settings, _ = read_settings()
+    return {
+        **(settings.compute.compute_units_per_hour if settings else {}),
+        **{name: rate.per_hour for name, rate in read_rates(folder.parent).known.items()},
+    }
 
 
 def _judge(args: argparse.Namespace) -> "Report":
@@ -186,36 +190,11 @@ def _price(report: "Report", gpus: tuple[str, ...], folder: Path, balance: float
     return f"Estimated before: {lines[0]}." if lines else ""
 
 
-def prices(options: "Sequence[GpuOption]", settings: "Settings", gpus: "Sequence[str]", rates: "Mapping[str, Rate]") -> list[str]:
-    """Hours, units and money on each GPU, in order of preference, by the rate that this account has seen before that of the table."""
-    from preflight.cli.facts import duration
-    from preflight.remote.journey import GPUS
-
-    usd, lines = settings.subscription.usd_per_month / settings.subscription.compute_units_per_month, list[str]()
-    for option in (option for gpu in gpus for option in options if option.tier.name.startswith(GPUS[gpu])):
-        if option.cost is None:
-            continue
-        read = rates.get(option.tier.name)
-        rate = read.per_hour if read else settings.compute.compute_units_per_hour.get(option.tier.name)
-        money = "rate not known"
-        if rate:
-            units = option.cost.hours.times(rate)
-            source = f"rate read {read.read}" if read else "rate of colab_setup.yaml"
-            money = f"{units.low:.1f} to {units.high:.1f} units, ${units.low * usd:.2f} to {units.high * usd:.2f} ({source})"
-        lines.append(f"{option.tier.title}: {duration(option.cost.hours)}, {money}")
-    return lines
-
-
-def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        show(f"remote: {question.strip()} Nobody is here to ask: --yes says so", error=True)
-        return False
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-
-
-def _journey(args: argparse.Namespace, colab: "Colab", folder: Path, run: "RunFile", gpus: tuple[str, ...]) -> "Journey":
+def _journey(
+    args: argparse.Namespace, colab: "Colab", folder: Path, run: "RunFile", gpus: tuple[str, ...], rates: dict[str, float], every: float
+) -> "Journey":
     from preflight.config.base_model import TOKEN
-    from preflight.remote.journey import Journey
+    from preflight.remote.needs import Journey
     from preflight.remote.sending import archived, packed
 
     local = args.data and not args.data.startswith("https://")
@@ -228,22 +207,8 @@ def _journey(args: argparse.Namespace, colab: "Colab", folder: Path, run: "RunFi
         rows=rows,
         gpus=gpus,
         token=os.environ.get(TOKEN, ""),
+        rates=rates,
         say=lambda text: show(printable(text)),
-        follow=_Teller(),
-        every=float(os.environ.get("PREFLIGHT_REMOTE_EVERY", "30")),
+        follow=Teller(),
+        every=every,
     )
-
-
-class _Teller:
-    """Says where training stands in a few lines: when something other than the step changes, and every few minutes."""
-
-    def __init__(self) -> None:
-        self.said: tuple[object, ...] = ()
-        self.at = 0.0
-
-    def __call__(self, now: "Progressed", units: float) -> None:
-        key = (replace(now, step=0, loss="", pace="", left="", last=now.last if not now.steps else ""),)
-        if not str(now) or (key == self.said and time.monotonic() - self.at < SAID_EVERY):
-            return
-        self.said, self.at = key, time.monotonic()
-        show(printable(f"{now}{f', {units:.2f} units so far' if units else ''}"))

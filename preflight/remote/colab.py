@@ -8,10 +8,12 @@ import json
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preflight.files import write_atomic
 from preflight.remote import on_machine
 
 INSTALL = "uv tool install google-colab-cli (it brings the Python 3.12 that the command needs; pip works where `python3 -V` is 3.12 or newer)"
@@ -19,6 +21,7 @@ LOG_IN = "run `colab usage` once in a terminal, open the address that it shows, 
 UNITS = "buy units or wait for the month's: `colab pay` opens the page"
 LOST = re.compile(r"Session '.*' (not found|appears to be lost)")
 SESSION = re.compile(r"^\[(?P<name>.+?)\] (?P<endpoint>\S+) \| Hardware: (?P<hardware>\S+)", re.M)
+UNNAMED = "?"  # what `colab sessions` calls a machine of the account that it did not make here, or whose making it did not see the end of
 CALL_LIMIT, EXEC_LIMIT = 900, 300  # seconds
 
 
@@ -28,6 +31,10 @@ class RemoteError(Exception):
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
         self.fix = fix
+
+
+class LoggedOutError(RemoteError):
+    """The command asks for a login. It does so too where its token, good for an hour, can't be renewed for want of a network."""
 
 
 class TroubleError(Exception):
@@ -57,7 +64,7 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A machine that runs. The name is `?` where this laptop does not know it."""
+    """A machine that runs. The name is UNNAMED where the command here has none for it."""
 
     name: str
     endpoint: str
@@ -96,6 +103,17 @@ class Colab:
         """Give the machine back; one that is gone is no error."""
         self._call("stop", "-s", name)
 
+    def stop_endpoint(self, endpoint: str, scratch: Path) -> None:
+        """Give back a machine that the command has no name for: by a list of sessions, its option --config, in which it has one."""
+        held = scratch / ".sessions.json"
+        write_atomic(held, json.dumps({endpoint: {"name": endpoint, "token": "", "url": "", "endpoint": endpoint}}))
+        try:
+            with suppress(LostError):
+                self._call("--config", str(held), "stop", "-s", endpoint)
+        finally:
+            held.unlink(missing_ok=True)
+            held.with_name(f"{held.name}.lock").unlink(missing_ok=True)
+
     def upload(self, name: str, path: Path, to: str) -> None:
         """Send a file into the folder kit-in. Raises TroubleError, LostError."""
         self._call("upload", "-s", name, str(path), f"content/{on_machine.IN}/{to}")
@@ -128,22 +146,23 @@ class Colab:
 
     def _call(self, *arguments: str, given: str = "") -> str:
         """Standard output of one call. Its standard input is never a terminal, so that it can't wait for somebody."""
+        command = arguments[2] if arguments[0] == "--config" else arguments[0]
         try:
             done = subprocess.run([self.program, *arguments], input=given, capture_output=True, text=True, timeout=CALL_LIMIT, errors="replace")
         except subprocess.TimeoutExpired:
-            raise TroubleError(f"`colab {arguments[0]}` has not ended for {CALL_LIMIT} s") from None
+            raise TroubleError(f"`colab {command}` has not ended for {CALL_LIMIT} s") from None
         except OSError as error:
             raise RemoteError(f"{self.program} can't be run: {error.strerror}", INSTALL) from None
         said = f"{done.stdout}\n{done.stderr}"
         if done.returncode == 0:
             return said
         if "authorization code" in said or "No valid default credentials" in said or "Client OAuth config not found" in said:
-            raise RemoteError("the `colab` command is not logged in to a Google account", LOG_IN)
+            raise LoggedOutError("the `colab` command is not logged in to a Google account", LOG_IN)
         if "SyntaxError" in said or "requires a different Python" in said or "No module named 'colab_cli" in said:
             raise RemoteError("the `colab` command can't run on the Python that it was installed with: it needs 3.12 or newer", INSTALL)
         if LOST.search(said):
             raise LostError(_last_line(said))
-        raise TroubleError(f"`colab {arguments[0]}`: {_last_line(said)}")
+        raise TroubleError(f"`colab {command}`: {_last_line(said)}")
 
 
 def _last_line(text: str) -> str:

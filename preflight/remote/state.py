@@ -22,6 +22,7 @@ class RunFile:
     arguments: tuple[str, ...] = ()  # of preflight on the machine
     session: str = ""  # the machine's name; written before it is asked for, so that a kill in between leaves none unknown
     endpoint: str = ""  # as `colab sessions` shows it
+    unnamed: tuple[str, ...] = ()  # endpoints without a name that ran already when this machine was asked for
     gpu: str = ""  # the tier of what came
     since: float = 0.0  # of this machine, seconds since 1970
     machines: int = 0  # taken so far

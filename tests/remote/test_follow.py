@@ -1,6 +1,6 @@
 """What a person is told of a training log, and what a run is said to cost."""
 
-from preflight.cli.remote import prices
+from preflight.cli.remote_show import prices
 from preflight.config.settings import read_settings
 from preflight.config.tiers import TIERS
 from preflight.plan.compare import GpuOption

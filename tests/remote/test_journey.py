@@ -4,17 +4,19 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from preflight.remote.colab import Colab, LostError, RefusedError, RemoteError, TroubleError
-from preflight.remote.journey import arrive, begun, give_back, still_running, travel
+from preflight.remote.journey import arrive, begun, travel
+from preflight.remote.machines import MayRunError, still_running, stop
 from preflight.remote.state import RUN, RunFile, read_rates, read_run, write_run
 from tests.conftest import CHECKOUT
 from tests.support import laptop
-from tests.support.colab import account, change, keep, make_account
+from tests.support.colab import account, change, make_account
 
 SECRET = "hf_thisIsASecretOfTheTest"
 
@@ -176,29 +178,115 @@ def test_a_network_that_stays_away_ends_in_a_sentence(place):
         travel(trip, run)
 
 
-def test_a_machine_that_no_longer_has_a_name_is_said_and_is_not_taken_for_a_lost_one(place):
+def test_a_machine_whose_name_the_command_has_forgotten_is_stopped_and_followed_by_another(place):
+    """The real command forgets a name at the first 401 or 404 of the machine, and gives nothing back."""
+    trip, run = begin(place)
+    make_account(place / "google", faults={"exec  answer('cut'": "prune"})
+    said = []
+    run = travel(dataclasses.replace(trip, say=said.append), run)
+    arrive(trip, run)
+    assert_home(place)
+    assert run.machines == 2
+    assert any(re.fullmatch(r"`colab` has forgotten the name of gpu-a100-s-\d+, which still runs: stopping it\.", text) for text in said)
+    stops = [call[2:] for call in calls(place) if "stop" in call]
+    assert stops[0] == ["stop", "-s", next(call[4] for call in calls(place) if call[2] == "new")]
+    assert stops[1][0] == "--config", "by its endpoint, since the name is no longer known"
+
+
+def test_a_machine_that_this_laptop_does_not_know_is_listed(place):
     trip, _ = begin(place)
-    trip.colab.new("sql-codegen-a100-1", "A100")
-    held = account()
-    held["machines"]["sql-codegen-a100-1"]["unknown"] = True
-    keep(held)
-    (endpoint,) = [one.endpoint for one in trip.colab.sessions()]
-    known = RunFile(config="tiny.yaml", commit="c" * 40, session="sql-codegen-a100-1", endpoint=endpoint)
-    with pytest.raises(RemoteError, match="`colab` has forgotten its name"):
-        travel(trip, known)
-    assert [one.name for one in still_running(trip.colab, None)] == ["?"]
-    assert still_running(trip.colab, known) == []
+    make_account(place / "google", faults={"new": "nameless"})
+    with pytest.raises(TroubleError, match="RemoteDisconnected"):
+        trip.colab.new("sql-codegen-a100-1", "A100")
+    (one,) = still_running(trip.colab, None)
+    assert one.name == "?"
+    assert still_running(trip.colab, RunFile(config="", commit="", session="x", endpoint=one.endpoint)) == []
     trip.colab.stop("sql-codegen-a100-1")
+    assert still_running(trip.colab, None), "the real command says of an unknown name that it is not found, and exits with 0"
+    assert stop(trip.colab, place, "", one.endpoint)
+    assert account()["machines"] == {}
+    assert not list(place.glob(".sessions*"))
 
 
-def test_a_machine_that_does_not_stop_is_said(place):
+@pytest.mark.parametrize("fault", ["nameless", "nameless-kill"])
+def test_an_answer_to_new_that_is_lost_never_leads_to_a_second_machine(place, fault):
+    make_account(place / "google", faults={"new": fault})
+    ran = start(place)
+    if fault == "nameless-kill":
+        assert ran.returncode == -9
+        ran = start(place)
+    for again in (ran, start(place)):
+        assert again.returncode == 1
+        assert "MayRunError: the answer to `colab new` was lost" in again.stderr
     trip, _ = begin(place)
-    trip.colab.new("sql-codegen-t4-1", "T4")
-    held = account()
-    held["faults"] = {str(number): "stays" for number in range(1, 100)}
-    keep(held)
-    with pytest.raises(RemoteError, match="still runs after `colab stop`"):
-        give_back(trip, RunFile(config="", commit="", session="sql-codegen-t4-1"))
+    with pytest.raises(MayRunError, match=r"\(A100\).*it may take 5\.40 to 7\.52 units an hour. No other is taken") as raised:
+        travel(trip, begun(trip.folder))
+    (one,) = trip.colab.sessions()
+    assert f"python -m preflight.remote --stop {one.endpoint} (or in Colab's web page: Manage sessions)" in raised.value.fix
+    with pytest.raises(MayRunError):
+        arrive(trip, begun(trip.folder))
+    assert [call[2] for call in calls(place)].count("new") == 1
+    assert len(account()["machines"]) == 1
+
+    assert stop(trip.colab, place, "", one.endpoint)
+    assert start(place).returncode == 0
+    assert_home(place)
+
+
+def test_a_notebook_of_the_user_is_no_reason_to_wait(place):
+    make_account(place / "google", faults={"new": ["nameless", "network"]})
+    with pytest.raises(TroubleError):
+        begin(place)[0].colab.new("a-notebook", "A100")
+    trip, run = begin(place)
+    run = travel(trip, run)
+    arrive(trip, run)
+    assert run.machines == 1
+    assert list(account()["machines"]) == ["a-notebook"], "it is the user's, and runs on"
+
+
+def test_a_machine_that_came_after_its_answer_was_lost_is_found_by_its_name(place):
+    trip, run = begin(place)
+    make_account(place / "google", faults={"sessions": ["", "network"], "new": "late"})
+    arrive(trip, travel(trip, run))
+    assert_home(place)
+    assert [call[2] for call in calls(place)].count("new") == 1
+
+
+def test_a_login_that_can_not_be_renewed_for_want_of_a_network_is_waited_for(place):
+    trip, run = begin(place)
+    make_account(place / "google", faults={"exec  answer('look'": ["", "", "logged-out"], "stop": "logged-out"})
+    said = []
+    arrive(trip, travel(dataclasses.replace(trip, say=said.append), run))
+    assert_home(place)
+    assert any(text.startswith("the `colab` command is not logged in to a Google account. Trying again") for text in said)
+
+
+@pytest.mark.parametrize("fault", ["network", "logged-out", "stays"])
+def test_a_stop_that_fails_is_tried_again_and_then_said(place, fault):
+    trip, run = begin(place)
+    run = travel(trip, run)
+    assert run.code == 0
+    change(faults={"stop": [fault] * (10 if fault == "stays" else 5)})  # one that stays is stopped by its endpoint too
+    with pytest.raises(
+        MayRunError, match=r"^THE MACHINE MAY STILL RUN: sql-codegen-a100-\S+ \(gpu-a100-s-\d+\); it takes 5\.40 units an hour"
+    ) as raised:
+        arrive(trip, run)
+    assert f"colab stop -s {run.session}, then `colab sessions`" in raised.value.fix
+    assert begun(trip.folder) == run, "the next start finds it"
+    assert len(account()["machines"]) == 1
+    change(faults={"stop": "network"})
+    assert arrive(trip, travel(trip, begun(trip.folder))).startswith("It cost ")
+    assert account()["machines"] == {}
+    assert begun(trip.folder) is None
+
+
+def test_what_it_cost_may_be_unknown_and_the_machine_is_stopped_all_the_same(place):
+    trip, run = begin(place)
+    run = travel(trip, run)
+    change(faults={"usage": "network"})
+    assert arrive(trip, run).startswith("What it cost is not known: `colab usage`: ")
+    assert account()["machines"] == {}
+    assert begun(trip.folder) is None
 
 
 def test_what_the_command_says_is_told_apart(place, tmp_path):

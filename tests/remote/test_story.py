@@ -131,4 +131,15 @@ def test_machines_of_the_kit_that_still_run_are_listed_with_what_they_cost(lapto
     env = os.environ | {"COLAB_STANDIN": str(tmp_path / "google")}
     subprocess.run([tmp_path / "bin/colab", "new", "-s", "sql-codegen-t4-old", "--gpu", "T4"], env=env, check=True, capture_output=True)
     said = laptop(*RUN).stdout
-    assert "(T4), stop it with: colab stop -s sql-codegen-t4-old. The account's machines take 1.19 units an hour." in said
+    assert re.search(r"^Still running: \S+ \(T4\), it may take 1\.19 units an hour; stop it with: colab stop -s sql-codegen-t4-old$", said, re.M)
+    assert "The account's machines, 1 in all, take 1.19 units an hour." in said
+    assert laptop("--stop", "sql-codegen-t4-old").stdout.endswith(" (T4) is stopped.\n")
+    assert account()["machines"] == {}
+    assert "no machine sql-codegen-t4-old runs" in laptop("--stop", "sql-codegen-t4-old").stderr
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-3", "nan", "inf", "1e9"])
+def test_a_variable_that_can_not_be_is_refused(laptop, given):
+    ran = laptop(*RUN, PREFLIGHT_REMOTE_EVERY=given)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"remote: PREFLIGHT_REMOTE_EVERY is '{given}', which is no such number\n  fix: give seconds from one look")

@@ -3,7 +3,7 @@
 source and seen of the installed command. Its machines are folders and processes of this machine.
 
 The folder COLAB_STANDIN holds account.json: the balance, units an hour by GPU, what is not to be had, and `faults`: what happens at the
-n-th call, or at the next one of a kind (its command and its path or function). `log` there has a line for each call. Only what the kit calls is here.
+n-th call, or at the next ones of a kind (its command and its path or function): a list is used up, a text once. `log` there has a line for each call. Only what the kit calls is here.
 """
 
 import argparse
@@ -79,6 +79,7 @@ def die(code, text, *, error=False):
 
 def parse(argv):
     parser = argparse.ArgumentParser(prog="colab")
+    parser.add_argument("--config")  # a file of sessions, in the place of ~/.config/colab-cli/sessions.json
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("usage", "sessions", "version"):
         commands.add_parser(name)
@@ -133,7 +134,11 @@ def main():
         number = held["calls"]
         args.code = sys.stdin.read() if args.command == "exec" else ""
         key = " ".join([args.command, getattr(args, "remote_path", ""), args.code.rstrip().rpartition("\n")[2].partition(",")[0]])
-        fault = held["faults"].pop(str(number), "") or next((held["faults"].pop(name) for name in list(held["faults"]) if key.startswith(name)), "")
+        due = next((name for name in held["faults"] if name == str(number) or key.startswith(name)), None)
+        fault = held["faults"].pop(due, "")
+        if isinstance(fault, list):
+            fault, *rest = fault
+            held["faults"] |= {due: rest} if rest else {}
         if held["kill_each"] and key not in held["killed"]:  # the laptop dies the first time that a call of this kind is made
             held["killed"].append(key)
             fault = fault or held["kill_each"]
@@ -154,7 +159,7 @@ def main():
             for name in list(held["machines"]):
                 lose(held, name)
             keep(held)
-        if not held["logged_in"]:
+        if not held["logged_in"] or fault == "logged-out":
             say("\nTo authorize colab-cli, visit this URL in any browser:\n\n  https://accounts.google.com/o/oauth2/auth\n", error=True)
             say("Enter the authorization code: ", error=True)
             if args.command == "usage":
@@ -168,6 +173,12 @@ def main():
 
 
 def machine_of(args, held):
+    """The folder of the machine that is called so; of --config, whose tokens the real command fetches anew, only the endpoint counts."""
+    if args.config:
+        endpoint = json.loads(Path(args.config).read_text()).get(args.session, {}).get("endpoint")
+        args.session = next((name for name, machine in held["machines"].items() if machine["endpoint"] == endpoint), "")
+    elif held["machines"].get(args.session, {}).get("unknown"):
+        args.session = ""
     if args.session not in held["machines"]:
         die(0 if args.command == "stop" else 1, f"[colab] Session '{args.session}' not found.")
     return ROOT / held["machines"][args.session]["endpoint"]
@@ -207,15 +218,24 @@ def do_new(args, held, fault):
     smi = ROOT / endpoint / "bin/nvidia-smi"
     smi.write_text(SMI.format(*NAMES[gpu]))
     smi.chmod(0o755)
-    held["machines"][args.session] = {"endpoint": endpoint, "gpu": gpu, "unknown": fault == "forget"}
+    held["machines"][args.session] = {"endpoint": endpoint, "gpu": gpu, "unknown": fault.startswith("nameless")}
     keep(held)
+    if fault == "nameless":  # assigned at Google, and the command dies before it stores the name
+        die(1, "requests.exceptions.ConnectionError: ('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))")
+    if fault == "late":  # the name is stored, and the command is killed before it says so
+        die(1, "Aborted.", error=True)
+    if fault == "nameless-kill":
+        os.kill(os.getppid(), signal.SIGKILL)
+        sys.exit(1)
     say("[colab] Session READY.")
 
 
 def do_stop(args, held, fault):
     machine_of(args, held)
     say(f"[colab] Stopping session '{args.session}'...")
-    if fault != "stays":
+    if fault == "stays":
+        held["machines"][args.session]["unknown"] = True  # the name is gone, the machine is not
+    else:
         lose(held, args.session)
     keep(held)
     say("[colab] Session terminated.")
@@ -244,6 +264,10 @@ def do_download(args, held, fault):
 
 def do_exec(args, held, fault):
     machine = machine_of(args, held)
+    if fault == "prune":  # a 401 or 404 of the machine: the real command forgets the name and gives nothing back
+        held["machines"][args.session]["unknown"] = True
+        keep(held)
+        die(1, f"[colab] Session '{args.session}' appears to be lost (404/401). Cleaning up.")
     code = args.code
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("COLAB_", "HF_TOKEN"))}
     environment["PATH"] = f"{machine / 'bin'}:{environment['PATH']}"

@@ -7,7 +7,8 @@ import tarfile
 from pathlib import Path
 
 from preflight.remote.colab import Colab
-from preflight.remote.journey import Journey, arrive, begun, travel
+from preflight.remote.journey import arrive, begun, travel
+from preflight.remote.needs import Journey
 from preflight.remote.state import RunFile, read_run
 from tests.support.colab import make_command
 
@@ -73,6 +74,8 @@ def journey(folder, gpus=("A100", "L4"), patience=20.0):
         every=0.1,
         retry=0.1,
         patience=patience,
+        settle=0.3,
+        rates={"a100-40gb": 5.4, "a100-80gb": 7.52},
         part=PART,
     )
 
