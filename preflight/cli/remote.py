@@ -2,22 +2,20 @@
 
 import argparse
 import os
-import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflight.cli.console import EXIT_ERROR, EXIT_INTERRUPTED, guarded, printable, progress_bar, show, show_findings
-from preflight.cli.remote_show import Teller, prices, show_running
-from preflight.cli.remote_travel import agreed, machine_of, refuse_with_fix, to_the_end
+from preflight.cli.console import EXIT_INTERRUPTED, guarded, printable, show
+from preflight.cli.remote_begin import begin, goes_on
+from preflight.cli.remote_show import Teller, show_running
+from preflight.cli.remote_travel import give_up, machine_of, refuse_with_fix, to_the_end
 from preflight.files import CONFIGS, exclusive_lock
 
 if TYPE_CHECKING:  # imported inside the functions, where `guarded` says which package is not installed
     from preflight.remote.colab import Colab
     from preflight.remote.needs import Journey
     from preflight.remote.state import RunFile
-    from preflight.result import Report
 
 DESCRIPTION = """One run on a machine of Colab, from this laptop, through Google's `colab` command.
 
@@ -38,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--workspace", type=Path, metavar="DIR", help="where everything is kept (default: workspace/ in the checkout)")
     add("--yes", action="store_true", help="don't ask")
     add("--stop", metavar="ENDPOINT", default="", help="stop this machine of the account, which `colab sessions` lists, and do nothing else")
-    add("--fresh", action="store_true", help="set aside what an earlier run of this config brought home, and begin anew")
+    add("--fresh", action="store_true", help="stop the machine of a run of this config that was begun, set aside what came home, and begin anew")
     args = parser.parse_args(argv)
     return guarded("remote", partial(_remote, args), interrupted="Interrupted before a machine was taken.")
 
@@ -100,43 +98,22 @@ def _stop(colab: "Colab", scratch: Path, endpoint: str) -> int:
 
 def _run(args: argparse.Namespace, colab: "Colab", folder: Path, every: float) -> int:
     from preflight.remote.journey import begun
-    from preflight.remote.sending import committed, inside, set_aside, unsent
-    from preflight.remote.state import RunFile
 
     usage, run, rates = colab.usage(), begun(folder), _rates(folder)
     show_running(colab, run, rates)
     gpus = tuple(args.gpu or _preferred())
+    journey = partial(_journey, colab, folder, gpus, rates, every)
+    if run and args.fresh and not give_up(journey(run), run, asks=not args.yes):
+        return EXIT_INTERRUPTED
+    held = run = begun(folder)
+    if run:
+        run = goes_on(args, colab, folder, run)
     if run is None:
-        commit, report = committed(args.config), _judge(args)
-        if unsent():
-            show("Edits of the code that are not committed are not sent.")
-        if not report.ok:
-            show_findings([finding for finding in report.findings if finding.level == "error"])
-            return EXIT_ERROR
-        estimate = _price(report, gpus, folder, usage.balance)
-        if not args.yes and not agreed("Take a machine and train?"):
-            return EXIT_INTERRUPTED
-        set_aside(folder, fresh=args.fresh)
-        rows = "kit-in/rows.zip" if args.data and not args.data.startswith("https://") else args.data
-        sets = [word for text in args.overrides for word in ("--set", text)]
-        words = (inside(args.config), *sets, *(("--data", rows) if rows else ()))
-        run = RunFile(config=inside(args.config), commit=commit, arguments=words, estimate=estimate)
-    else:
-        show(f"Going on with the run of commit {run.commit[:12]}.")
-        run = _own(colab, run, folder)
-    return to_the_end(_journey(args, colab, folder, run, gpus, rates, every), run)
-
-
-def _own(colab: "Colab", run: "RunFile", folder: Path) -> "RunFile":
-    """Ask of each machine without a name that came when this run asked for one: the user's own is no reason to wait."""
-    from preflight.remote.machines import unnamed_since
-    from preflight.remote.state import write_run
-
-    for one in unnamed_since(run, colab.sessions()) if sys.stdin.isatty() else ():
-        if agreed(printable(f"Is {one.endpoint} ({one.hardware}) a notebook of yours, so that another machine may be taken beside it?")):
-            run = replace(run, unnamed=(*run.unnamed, one.endpoint))
-            write_run(folder, run)
-    return run
+        began = begin(args, folder, gpus, usage.balance, held)
+        if isinstance(began, int):
+            return began
+        run = began
+    return to_the_end(journey(run), run)
 
 
 def _preferred() -> list[str]:
@@ -158,53 +135,16 @@ def _rates(folder: Path) -> dict[str, float]:
     }
 
 
-def _judge(args: argparse.Namespace) -> "Report":
-    """Everything that needs no GPU: config, rows, and the price on each GPU."""
-    from preflight.config.layers import UsageError, parse_override
-    from preflight.data.stage import DataSource
-    from preflight.pipeline import preflight
-    from preflight.remote.colab import RemoteError
-    from preflight.request import Request
-
-    try:
-        overrides = tuple(parse_override(text) for text in args.overrides)
-    except UsageError as error:
-        raise RemoteError(str(error)) from None
-    with progress_bar() as progress:
-        return preflight(
-            Request(
-                config=args.config, overrides=overrides, compare=True, plan_only=True, source=DataSource.named(args.data), workspace=args.workspace
-            ),
-            progress,
-        )
-
-
-def _price(report: "Report", gpus: tuple[str, ...], folder: Path, balance: float) -> str:
-    """Show what the run takes on each GPU that may come; the estimate, as a sentence."""
-    from preflight.remote.state import read_rates
-
-    settings, plan = report.settings, report.plan
-    lines = prices(plan.options, settings, gpus, read_rates(folder.parent).known) if settings and plan else []
-    show("Estimated, in order of preference:\n  " + "\n  ".join(lines or ["hours and units of this config on a GPU are not known"]))
-    show(f"The account has {balance:.2f} units.")
-    return f"Estimated before: {lines[0]}." if lines else ""
-
-
-def _journey(
-    args: argparse.Namespace, colab: "Colab", folder: Path, run: "RunFile", gpus: tuple[str, ...], rates: dict[str, float], every: float
-) -> "Journey":
+def _journey(colab: "Colab", folder: Path, gpus: tuple[str, ...], rates: dict[str, float], every: float, run: "RunFile") -> "Journey":
     from preflight.config.base_model import TOKEN
     from preflight.remote.needs import Journey
-    from preflight.remote.sending import archived, packed
+    from preflight.remote.sending import ROWS, archived
 
-    local = args.data and not args.data.startswith("https://")
-    with progress_bar() as progress:
-        rows = packed(Path(args.data), folder, progress) if local else None
     return Journey(
         colab=colab,
         folder=folder,
         code=archived(folder, run.commit),
-        rows=rows,
+        rows=folder / ROWS if run.rows_sha256 else None,
         gpus=gpus,
         token=os.environ.get(TOKEN, ""),
         rates=rates,

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,20 @@ def to_the_end(journey: "Journey", run: "RunFile") -> int:
     if still_on and str(still_on) != str(first):
         refuse_with_fix(still_on)
     return EXIT_ERROR if still_on else code
+
+
+def give_up(journey: "Journey", run: "RunFile", *, asks: bool) -> bool:
+    """End a run that was begun, its machine included; whether that is wanted. Raises RemoteError, OSError."""
+    from preflight.remote.journey import arrive
+    from preflight.remote.state import write_run
+
+    if run.session and asks and not agreed(f"A machine of the run that was begun may be on ({run.session}). Stop it, and begin anew?"):
+        show(machine_of(journey.folder))
+        return False
+    if bill := arrive(journey, run):
+        show(bill)
+    write_run(journey.folder, replace(run, session="", endpoint="", code=EXIT_INTERRUPTED))
+    return True
 
 
 def _show_others(journey: "Journey") -> None:

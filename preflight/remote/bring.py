@@ -10,7 +10,7 @@ from preflight.checkpoints import copies, manifest
 from preflight.checkpoints.cards import is_replaceable
 from preflight.checkpoints.copies import FINAL
 from preflight.checkpoints.manifest import Manifest
-from preflight.files import Progress, silent
+from preflight.files import Progress, read_content, silent
 from preflight.machine.run_folder import CARD
 from preflight.remote.colab import Colab, GoneError, TroubleError
 from preflight.remote.on_machine import IN, OUT, RESULTS
@@ -27,21 +27,24 @@ class Line:
     progress: Progress = silent
     part: int = PART
 
-    def send(self, path: Path, to: str, received: Mapping[str, int], scratch: Path) -> None:
-        """Bring a file to the path `to` on the machine; parts that it has already are not sent again. Raises OSError, TroubleError, LostError."""
-        size, names = path.stat().st_size, list[str]()
-        stem = to.replace("/", "-").replace(".", "_")
+    def send(self, path: Path, to: str, look: Mapping[str, Any], scratch: Path) -> None:
+        """Bring a file to the path `to` on the machine; parts that it has already, by the `look` at it, are not sent again, nor a file of
+        this sha256. Raises OSError, TroubleError, LostError."""
+        size, names, digest = path.stat().st_size, list[str](), read_content(path).sha256
+        if look["arrived"].get(to) == digest:
+            return
+        stem = f"{to.replace('/', '-').replace('.', '_')}-{digest[:12]}"  # parts of another content have other names
         with path.open("rb") as file:
             for number, offset in enumerate(range(0, max(size, 1), self.part)):
                 name, held = f"{stem}-part{number}", file.read(self.part)
                 names.append(name)
-                if received.get(name) != len(held):
+                if look["received"].get(name) != len(held):
                     scratch.write_bytes(held)
                     self.colab.upload(self.session, scratch, name)
                 self.progress(f"sending {path.name}", min(size, offset + self.part), size)
         scratch.unlink(missing_ok=True)
-        if (arrived := self.colab.ask(self.session, "join", names=names, to=to)) != size:
-            raise TroubleError(f"{path.name} arrived with {arrived:,} bytes of {size:,}")
+        if self.colab.ask(self.session, "join", names=names, to=to) != digest:
+            raise TroubleError(f"{path.name} arrived with other bytes than were sent")
 
     def fetch(self, path: str, size: int, to: Path) -> None:
         """Bring a file home, from where an earlier try ended. Raises OSError, TroubleError, LostError, GoneError."""
@@ -121,7 +124,7 @@ def _manifest(line: Line, there: Path, staged: Path) -> Manifest:
     return held
 
 
-def send_checkpoint(line: Line, home: Path, received: Mapping[str, int]) -> str:
+def send_checkpoint(line: Line, home: Path, look: Mapping[str, Any]) -> str:
     """The newest complete checkpoint at home, to the machine's folder of results, its manifest last; its name, or '' where there is none.
     Raises OSError, TroubleError, LostError."""
     for path in copies.checkpoints_in(home):
@@ -129,9 +132,9 @@ def send_checkpoint(line: Line, home: Path, received: Mapping[str, int]) -> str:
         if held is None or manifest.difference(path, held, hashes=True):
             continue
         for file in (*held.files, manifest.NAME):
-            line.send(path / file, (RESULTS / path.name / file).as_posix(), received, home.with_name(".sending"))
+            line.send(path / file, (RESULTS / path.name / file).as_posix(), look, home.with_name(".sending"))
         if (home / "throughput.json").is_file():
-            line.send(home / "throughput.json", f"{RESULTS}/throughput.json", received, home.with_name(".sending"))
+            line.send(home / "throughput.json", f"{RESULTS}/throughput.json", look, home.with_name(".sending"))
         return path.name
     return ""
 

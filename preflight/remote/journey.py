@@ -12,6 +12,7 @@ from preflight.remote.follow import read_log
 from preflight.remote.machines import give_back, is_listed, take
 from preflight.remote.needs import Journey
 from preflight.remote.on_machine import IN
+from preflight.remote.sending import ROWS
 from preflight.remote.state import RunFile, keep_rate, read_run
 
 ARCHIVE = "kit.tgz"  # the committed code, on the machine
@@ -63,16 +64,17 @@ def _advance(journey: Journey, run: RunFile) -> RunFile:
 
 def _send(journey: Journey, run: RunFile, look: Mapping[str, Any]) -> RunFile:
     """Code, rows, the newest checkpoint, the token; then the start."""
-    line, received, scratch = journey.line(run), look["received"], journey.folder / ".sending"
+    line, scratch = journey.line(run), journey.folder / ".sending"
     if look["commit"] != run.commit:
-        line.send(journey.code, f"{IN}/{ARCHIVE}", received, scratch)
+        line.send(journey.code, f"{IN}/{ARCHIVE}", look, scratch)
         journey.colab.ask(run.session, "unpack", name=ARCHIVE, commit=run.commit)
-    if journey.rows and received.get("rows.zip") != journey.rows.stat().st_size:
-        line.send(journey.rows, f"{IN}/rows.zip", received, scratch)
-    if sent := send_checkpoint(line, journey.home, received):
+    if journey.rows:
+        line.send(journey.rows, f"{IN}/{ROWS}", look, scratch)
+    if sent := send_checkpoint(line, journey.home, look):
         journey.say(f"{sent} is on the machine again.")
     if journey.token:
         journey.colab.upload_secret(run.session, journey.token, "token")
+    run = journey.keep(replace(run, started=True))  # before it is: from here on its rows are those that were sent
     journey.colab.ask(run.session, "start", arguments=list(run.arguments), token_file="token" if journey.token else "")
     journey.say("Installing, judging again on the machine, then training.")
     return run

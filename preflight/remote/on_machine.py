@@ -3,6 +3,7 @@
 All paths are relative to the folder that the kernel stands in, /content on Colab. Each call is short; training runs on in a process of its own.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -48,6 +49,7 @@ def look() -> dict[str, Any]:
         "gpus": _gpus(),
         "commit": commit.read_text() if commit.is_file() else "",
         "received": {path.name: path.stat().st_size for path in IN.iterdir() if path.is_file()},
+        "arrived": _arrived(),
         "started": (IN / "pid").is_file(),
         "running": _running(),
         "ended": int(ended.read_text()) if ended.is_file() and ended.read_text().strip() else None,
@@ -94,18 +96,27 @@ def unpack(name: str, commit: str) -> bool:
     return True
 
 
-def join(names: list[str], to: str) -> int:
-    """Make one file of the parts that came, in the place of `to`; its bytes."""
-    target = Path(to)
+def join(names: list[str], to: str) -> str:
+    """Make one file of the parts that came, in the place of `to`; its sha256, which a look shows from then on."""
+    target, digest = Path(to), hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.new")
     with aside.open("wb") as file:
         for name in names:
-            file.write((IN / name).read_bytes())
+            file.write(held := (IN / name).read_bytes())
+            digest.update(held)
     aside.replace(target)
+    arrived = _arrived() | {to: digest.hexdigest()}
+    (IN / ".arrived").write_text(json.dumps(arrived))
+    (IN / ".arrived").replace(IN / "arrived")
     for name in names:
         (IN / name).unlink()
-    return target.stat().st_size
+    return arrived[to]
+
+
+def _arrived() -> dict[str, str]:
+    """The sha256 of each file that was sent as a whole."""
+    return dict(json.loads((IN / "arrived").read_text())) if (IN / "arrived").is_file() else {}
 
 
 def cut(path: str, offset: int, size: int) -> int:
@@ -133,8 +144,9 @@ def start(arguments: list[str], token_file: str) -> int:
     arguments = [str(here / argument) if argument.startswith(f"{IN}/") else argument for argument in arguments]
     script = 'scripts/train.sh "$@" >> "$LOG" 2>&1; code=$?; echo $code > "$LOG.code"; mv "$LOG.code" "$ENDED"'
     environment |= {"LOG": str(here / IN / "log"), "ENDED": str(here / IN / "ended")}
-    process = subprocess.Popen(
-        ["bash", "-c", script, "train", *arguments, *places], cwd=CODE, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("stdin", "stdout", "stderr"), subprocess.DEVNULL
+    )  # nobody who reads this call's output waits for training
+    process = subprocess.Popen(["bash", "-c", script, "train", *arguments, *places], cwd=CODE, env=environment, start_new_session=True, **nothing)
     (IN / "pid").write_text(str(process.pid))
     return process.pid

@@ -4,12 +4,15 @@ import subprocess
 import time
 from pathlib import Path
 
-from preflight.data.archives import pack
+from preflight.checkpoints.copies import checkpoints_in
+from preflight.data.archives import TooLargeError, pack
 from preflight.data.formats import SUFFIXES
-from preflight.files import CHECKOUT, Progress
+from preflight.data.stage import DataSource
+from preflight.files import CHECKOUT, Progress, copy_atomic, read_content
 from preflight.remote.colab import RemoteError
-from preflight.remote.state import HOME, read_run
+from preflight.remote.state import HOME, RunFile, read_run
 
+ROWS = "rows.zip"  # in the run's folder here, and in the machine's folder for what is sent
 LIMIT = 2 << 30  # bytes of packed rows
 
 
@@ -44,15 +47,61 @@ def set_aside(folder: Path, *, fresh: bool) -> None:
         home.rename(folder / f"{HOME}-{int(time.time())}")
 
 
-def packed(source: Path, folder: Path, progress: Progress) -> Path:
-    """The zip itself, or the folder's row files as one; the same rows give the same bytes."""
+def pack_rows(source: Path, to: Path, progress: Progress) -> str:
+    """Make one zip of the row files of a folder, or take the zip that `source` is; its sha256. The same rows give the same bytes. Raises
+    RemoteError, OSError."""
+    to.parent.mkdir(parents=True, exist_ok=True)
     if source.is_file():
-        return source
+        copy_atomic(source, to)
+        return read_content(to).sha256
     files = [path for path in sorted(source.glob("*")) if path.suffix in SUFFIXES and path.is_file()] if source.is_dir() else []
     if not files:
         raise RemoteError(f"--data {source}: no rows are there")
-    pack(files, folder / "rows.zip", LIMIT, progress)
-    return folder / "rows.zip"
+    try:
+        return pack(files, to, LIMIT, progress)
+    except TooLargeError as error:
+        raise RemoteError(
+            f"--data {source}: packed, its rows have {error.args[0]:,} bytes, more than the {LIMIT:,} that are sent",
+            "put a zip of them at an https address, and give that: --data https://...zip",
+        ) from None
+
+
+def changed_rows(given: str, run: RunFile, folder: Path, progress: Progress) -> str:
+    """The source of the run's rows, or the one that is given now, where it holds others than the run was begun with; '' where it holds the
+    same or is no longer there. Raises RemoteError, OSError."""
+    source = DataSource.named(given or run.data)
+    if source.address or not run.rows_sha256:
+        if given and given != run.data and str(source.path) != run.data:
+            where = run.data or "where its config says"
+            raise RemoteError(
+                f"the run that was begun here has its rows from {where}", "without --data the same command goes on; --fresh begins anew"
+            )
+        return ""
+    if source.path is None or not (given or source.path.exists()):
+        return ""
+    now = folder / f".now-{ROWS}"
+    try:
+        return str(source.path) if pack_rows(source.path, now, progress) != run.rows_sha256 else ""
+    finally:
+        for path in (now, now.with_name(f"{now.name}.sha256")):
+            path.unlink(missing_ok=True)
+
+
+def refuse_lost_rows(run: RunFile, folder: Path) -> None:
+    """Raises RemoteError where the rows that the run was begun with are no longer beside its file."""
+    rows = folder / ROWS
+    if run.rows_sha256 and not (rows.is_file() and read_content(rows).sha256 == run.rows_sha256):
+        raise RemoteError(f"{rows} is no longer what this run was begun with", "--fresh begins anew")
+
+
+def refuse_other_rows(folder: Path, sha256: str) -> None:
+    """Raises RemoteError where an earlier try left checkpoints of other rows: preflight on the machine would refuse to go on from them."""
+    before, home = read_run(folder), folder / HOME
+    if before and before.code and before.rows_sha256 not in ("", sha256) and checkpoints_in(home):
+        raise RemoteError(
+            f"the rows are not those of the earlier try, whose checkpoints are in {home}: preflight on the machine would refuse to mix them",
+            "--fresh sets them aside and begins anew; or give the earlier rows",
+        )
 
 
 def archived(folder: Path, commit: str) -> Path:

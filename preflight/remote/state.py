@@ -30,6 +30,9 @@ class RunFile:
     rate: float = 0.0  # units an hour, as read
     code: int | None = None  # how scripts/train.sh ended, once all of it is at home
     estimate: str = ""
+    data: str = ""  # where the rows came from: a path here, or an address
+    rows_sha256: str = ""  # of the packed rows, kept beside this file; '' where none are sent
+    started: bool = False  # training, on any machine
 
 
 def read_run(folder: Path) -> RunFile | None:

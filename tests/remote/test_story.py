@@ -3,72 +3,14 @@
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
-import time
 
 import pytest
 
-from tests.conftest import CHECKOUT, environment
-from tests.support.colab import account, change, keep, make_account, make_command
+from tests.remote.conftest import SECRET
+from tests.support.colab import account, keep, make_account
 
-SECRET = "hf_thisIsASecretOfTheTest"
 SETS = ["max_steps=40", "save_steps=4", "eval_steps=20", "logging_steps=1"]
-
-
-def git(folder, *words):
-    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *words], cwd=folder, check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """The kit as a person has it: a clone with everything committed."""
-    folder = tmp_path_factory.mktemp("laptop") / "kit"
-    tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
-    for name in tracked.splitlines():
-        if (CHECKOUT / name).is_file() and not name.startswith(("tests/", "docs/pictures")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(CHECKOUT / name, folder / name)
-    git(folder, "init", "-q")
-    git(folder, "add", "-Af")
-    git(folder, "commit", "-qm", "all")
-    return folder
-
-
-@pytest.fixture
-def laptop(clone, tmp_path, monkeypatch):
-    """A terminal in the clone, the command `colab` on the PATH, an account of 600 units behind it."""
-    monkeypatch.setattr("tests.support.colab.ROOT", tmp_path / "google")
-    make_account(tmp_path / "google")
-    make_command(tmp_path / "bin")
-    env = environment() | {"COLAB_STANDIN": str(tmp_path / "google"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    env |= {
-        "VENV": sys.prefix,
-        "AXOLOTL_DO_NOT_TRACK": "1",
-        "HF_HUB_OFFLINE": "1",
-        "QUESTIONS": "4",
-        "HF_TOKEN": SECRET,
-        "PREFLIGHT_REMOTE_EVERY": "1",
-    }
-
-    def make_colab(*words, once_home=None, **changes):
-        """The command, to its end. `once_home` becomes the account's as soon as a checkpoint is at home."""
-        command = [sys.executable, "-m", "preflight.remote", *words, "--workspace", str(tmp_path / "work")]
-        env_now = env | {"PYTHONPATH": str(clone)} | changes
-        with subprocess.Popen(
-            command, cwd=clone, env=env_now, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            while once_home and process.poll() is None:
-                if list(tmp_path.glob("work/remote/smoke/home/checkpoint-*/manifest.json")):
-                    change(**once_home)
-                    break
-                time.sleep(0.2)
-            out, err = process.communicate(timeout=400)
-        assert "Traceback" not in err, err
-        return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-    return make_colab
 
 
 RUN = ["axolotl_configs/smoke.yaml", "--data", "sample_data", "--gpu", "A100", "--gpu", "L4", *[word for text in SETS for word in ("--set", text)]]

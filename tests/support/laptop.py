@@ -23,7 +23,8 @@ given = sys.argv[1:]
 results = Path(next(word for word in given if word.startswith("output_dir=")).partition("=")[2])
 work = Path(given[given.index("--workspace") + 1])
 if "--data" in given:
-    assert Path(given[given.index("--data") + 1]).read_text() == "rows" * 700
+    rows = given[given.index("--data") + 1]
+    print("rows", hashlib.sha256(Path(rows).read_bytes()).hexdigest() if Path(rows).is_file() else rows, flush=True)
 def manifest(folder, step, names):
     files = {name: [len(b := (folder / name).read_bytes()), hashlib.sha256(b).hexdigest()] for name in names}
     (folder / ".m").write_text(json.dumps({"step": step, "max_steps": 3, "files": files, "experiment": {"run": 1}}))
@@ -32,7 +33,7 @@ done = sorted((p for p in results.glob("checkpoint-*") if (p / "manifest.json").
 step, weights = (int(done[-1].name[11:]), (done[-1] / "weights").read_bytes()) if done else (0, b"0" * 2500)
 print("from step", step, "token" if os.environ.get("HF_TOKEN") else "no token", flush=True)
 while step < 3:
-    time.sleep(0.2)
+    time.sleep(float(os.environ.get("STEP_SECONDS", "0.2")))
     step += 1
     weights = (hashlib.sha256(weights).hexdigest().encode() * 40)[:2500]
     folder = results / f"checkpoint-{step}"
@@ -49,12 +50,17 @@ PY
 """
 
 
-def make_code(folder):
-    """The archive that is sent."""
-    scripts = folder / "source/scripts"
+def make_script(scripts):
+    """The training of a few seconds, in the place of the kit's."""
     scripts.mkdir(parents=True, exist_ok=True)
     (scripts / "train.sh").write_text(TRAIN.replace("PYTHON", sys.executable))
     (scripts / "train.sh").chmod(0o755)
+
+
+def make_code(folder):
+    """The archive that is sent."""
+    scripts = folder / "source/scripts"
+    make_script(scripts)
     with tarfile.open(folder / "code.tgz", "w:gz") as archive:
         archive.add(scripts.parent, arcname=".")
     make_command(folder / "bin")
