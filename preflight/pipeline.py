@@ -1,7 +1,7 @@
 """The whole preflight: six stages, in order."""
 
 from preflight.checkpoints.stage import open_run
-from preflight.config.settings import read_settings
+from preflight.config.settings import of_account, read_settings
 from preflight.config.stage import resolve_config
 from preflight.config.yaml_file import read_yaml
 from preflight.data.stage import prepare_data
@@ -26,6 +26,7 @@ def preflight(request: Request, progress: Progress = silent) -> Report:
     if file is None or settings is None:
         diagnostics.add(SKIPPED)
         return Report(findings=tuple(diagnostics.findings), machine=machine)
+    settings = of_account(settings, machine.workspace.root)
     recipe = resolve_config(file, request.overrides, request.scale, settings, machine, diagnostics, request.validators, progress, request.name)
     data = prepare_data(request.source, recipe.config, settings, machine.workspace, diagnostics, progress)
     run = open_run(data.config, recipe, settings, machine, diagnostics, progress)

@@ -57,5 +57,6 @@ class Report:
         return asdict(self.settings) | {
             "runs_per_month": self.settings.runs_per_month,
             "units_per_hour": self.settings.compute.compute_units_per_hour.get(self.recipe.tier_name),
+            "units_per_hour_read": self.settings.compute.measured.get(self.recipe.tier_name),
             "free_disk_gb": round(self.machine.host.free_bytes / 1e9),
         }

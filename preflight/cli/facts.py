@@ -70,7 +70,8 @@ def _gpu(machine: Machine, plan: Plan | None, settings: Settings | None) -> str:
     text = f"{seen}; settings of tier {tier}" if tier else seen
     if settings and (rate := settings.compute.compute_units_per_hour.get(tier)):
         month = settings.subscription.compute_units_per_month
-        text += f"; {rate} compute units an hour, so a month's {month} last {month / rate:.0f} h"
+        day = settings.compute.measured.get(tier)
+        text += f"; {rate} compute units an hour{f' (of this account, read {day})' if day else ''}, so a month's {month} last {month / rate:.0f} h"
     return text
 
 

@@ -125,20 +125,17 @@ def _preferred() -> list[str]:
 
 def _rates(folder: Path) -> dict[str, float]:
     """Units an hour of each tier: as this account has seen them, else of the table."""
-    from preflight.config.settings import read_settings
-    from preflight.remote.state import read_rates
+    from preflight.config.settings import of_account, read_settings
 
     settings, _ = read_settings()
-    return {
-        **(settings.compute.compute_units_per_hour if settings else {}),
-        **{name: rate.per_hour for name, rate in read_rates(folder.parent).known.items()},
-    }
+    return of_account(settings, folder.parent.parent).compute.compute_units_per_hour if settings else {}
 
 
 def _journey(colab: "Colab", folder: Path, gpus: tuple[str, ...], rates: dict[str, float], every: float, run: "RunFile") -> "Journey":
     from preflight.config.base_model import TOKEN
     from preflight.remote.needs import Journey
-    from preflight.remote.sending import ROWS, archived
+    from preflight.remote.sending import archived
+    from preflight.remote.state import ROWS
 
     return Journey(
         colab=colab,

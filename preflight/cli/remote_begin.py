@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def begin(args: argparse.Namespace, folder: Path, gpus: tuple[str, ...], balance: float, held: "RunFile | None") -> "RunFile | int":
     """A new run, on the machine that was taken for it already where there is one; the exit code where none begins. Raises RemoteError, OSError."""
     from preflight.data.stage import DataSource
-    from preflight.remote.sending import ROWS, committed, inside, pack_rows, refuse_other_rows, set_aside, unsent
-    from preflight.remote.state import RunFile, write_run
+    from preflight.remote.sending import committed, inside, pack_rows, refuse_other_rows, set_aside, unsent
+    from preflight.remote.state import ROWS, RunFile, write_run
 
     commit, report = committed(args.config), _judge(args)
     if unsent():
@@ -34,7 +34,7 @@ def begin(args: argparse.Namespace, folder: Path, gpus: tuple[str, ...], balance
             digest = pack_rows(source.path, folder / ROWS, progress)
         if not args.fresh:
             refuse_other_rows(folder, digest)
-    estimate = _price(report, gpus, folder, balance)
+    estimate = _price(report, gpus, balance)
     if not args.yes and not agreed("Take a machine and train?"):
         return _not_begun(folder, EXIT_INTERRUPTED)
     set_aside(folder, fresh=args.fresh)
@@ -66,7 +66,8 @@ def _sets(args: argparse.Namespace) -> list[str]:
 def goes_on(args: argparse.Namespace, colab: "Colab", folder: Path, run: "RunFile") -> "RunFile | None":
     """The run that was begun, as it goes on; None where its rows were changed before anything was trained on them. Raises RemoteError, OSError."""
     from preflight.remote.colab import RemoteError
-    from preflight.remote.sending import ROWS, changed_rows, refuse_lost_rows
+    from preflight.remote.sending import changed_rows, refuse_lost_rows
+    from preflight.remote.state import ROWS
 
     show(f"Going on with the run of commit {run.commit[:12]}.")
     begun = [word for pair in zip(run.arguments, run.arguments[1:], strict=False) if pair[0] == "--set" for word in pair]
@@ -123,12 +124,10 @@ def _judge(args: argparse.Namespace) -> "Report":
         )
 
 
-def _price(report: "Report", gpus: tuple[str, ...], folder: Path, balance: float) -> str:
+def _price(report: "Report", gpus: tuple[str, ...], balance: float) -> str:
     """Show what the run takes on each GPU that may come; the estimate, as a sentence."""
-    from preflight.remote.state import read_rates
-
     settings, plan = report.settings, report.plan
-    lines = prices(plan.options, settings, gpus, read_rates(folder.parent).known) if settings and plan else []
+    lines = prices(plan.options, settings, gpus) if settings and plan else []
     show("Estimated, in order of preference:\n  " + "\n  ".join(lines or ["hours and units of this config on a GPU are not known"]))
     show(f"The account has {balance:.2f} units.")
     return f"Estimated before: {lines[0]}." if lines else ""

@@ -14,28 +14,25 @@ if TYPE_CHECKING:
     from preflight.plan.compare import GpuOption
     from preflight.remote.colab import Colab
     from preflight.remote.follow import Progressed
-    from preflight.remote.state import Rate, RunFile
+    from preflight.remote.state import RunFile
 
 SAID_EVERY = 300.0  # seconds between two lines of progress
 
 
-def prices(options: "Sequence[GpuOption]", settings: "Settings", gpus: "Sequence[str]", rates: "Mapping[str, Rate]") -> list[str]:
-    """Hours, units and money on each GPU, in order of preference, by the rate that this account has seen before that of the table."""
-    from preflight.cli.facts import duration
+def prices(options: "Sequence[GpuOption]", settings: "Settings", gpus: "Sequence[str]") -> list[str]:
+    """Hours, units and money on each GPU, in order of preference; whether the rate is this account's, or the table's."""
+    from preflight.cli.facts import duration, span
     from preflight.remote.machines import GPUS
 
-    usd, lines = settings.subscription.usd_per_month / settings.subscription.compute_units_per_month, list[str]()
+    lines = list[str]()
     for option in (option for gpu in gpus for option in options if option.tier.name.startswith(GPUS[gpu])):
-        if option.cost is None:
+        cost, day = option.cost, settings.compute.measured.get(option.tier.name)
+        if cost is None:
             continue
-        read = rates.get(option.tier.name)
-        rate = read.per_hour if read else settings.compute.compute_units_per_hour.get(option.tier.name)
         money = "rate not known"
-        if rate:
-            units = option.cost.hours.times(rate)
-            source = f"rate read {read.read}" if read else "rate of colab_setup.yaml"
-            money = f"{units.low:.1f} to {units.high:.1f} units, ${units.low * usd:.2f} to {units.high * usd:.2f} ({source})"
-        lines.append(f"{option.tier.title}: {duration(option.cost.hours)}, {money}")
+        if cost.compute_units and cost.usd:
+            money = f"{span(cost.compute_units, 1)} units, ${span(cost.usd, 2)} ({f'rate read {day}' if day else 'rate of colab_setup.yaml'})"
+        lines.append(f"{option.tier.title}: {duration(cost.hours)}, {money}")
     return lines
 
 

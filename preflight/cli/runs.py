@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from preflight.cli.run_table import lines
-    from preflight.config.settings import read_settings
+    from preflight.config.settings import of_account, read_settings
     from preflight.machine.workspace import find_workspace
     from preflight.outcomes.suggestions import suggest
     from preflight.outcomes.table import gather
@@ -40,6 +40,7 @@ def _run(args: argparse.Namespace) -> int:
         show_findings(findings)
         return EXIT_ERROR
     workspace = find_workspace(args.workspace)
+    settings = of_account(settings, workspace.root)
     runs = gather(workspace, settings)
     if args.json:
         document = runs.as_json(settings)

@@ -49,6 +49,8 @@ def render_text(report: Report, title: str, width: int, *, colour: bool) -> str:
         else:
             console.print(Padding(_options(report.plan.options), (0, 0, 0, 2)))
             console.print(Padding(plain(_elsewhere(report.settings)), (0, 0, 0, 2)))
+            if report.settings.compute.measured:
+                console.print(Padding(plain(_measured(report.settings)), (0, 0, 0, 2)))
     for finding in sorted(grouped(report.findings), key=lambda finding: list(COLOURS).index(finding.level), reverse=True):
         console.print()
         console.print(*_finding(finding), sep="\n", soft_wrap=False)
@@ -99,6 +101,12 @@ def _elsewhere(settings: Settings) -> str:
     low, high = settings.compute.gcp_usd_per_run
     card, date = MEASURED_ON
     return f"An A100 of Google Cloud: ${low} to {high} a run, by the user's plan. Times are measured on {card} ({date}), and scaled from it for the others."
+
+
+def _measured(settings: Settings) -> str:
+    rates, days = settings.compute.compute_units_per_hour, settings.compute.measured
+    read = ", ".join(f"{tier} {rates[tier]:g} ({day})" for tier, day in sorted(days.items()))
+    return f"Units an hour of this account, as `colab usage` showed them during a run: {read}. The others are those of colab_setup.yaml."
 
 
 def _runs(example: Preview) -> list[tuple[str, str]]:

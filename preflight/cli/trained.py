@@ -9,7 +9,7 @@ from preflight.checkpoints.verify import Checkpoint, inspect_checkpoints, is_fin
 from preflight.cli.console import show
 from preflight.config.layers import lookup, shown
 from preflight.config.names import find_run
-from preflight.config.settings import Settings, read_settings
+from preflight.config.settings import Settings, of_account, read_settings
 from preflight.config.yaml_file import YamlFile, read_yaml
 from preflight.files import quoted
 from preflight.machine.run_folder import RunFolder
@@ -49,7 +49,7 @@ def find_trained(args: argparse.Namespace) -> Trained | None:
     if not is_finished(run.outputs):
         show(f"The run stopped at step {latest.step} of {latest.max_steps}. To resume it: {command}", error=True)
         return None
-    return Trained(workspace=workspace, run=run, file=file, settings=settings, latest=latest, command=command)
+    return Trained(workspace=workspace, run=run, file=file, settings=of_account(settings, workspace.root), latest=latest, command=command)
 
 
 def train_command(args: argparse.Namespace) -> str:

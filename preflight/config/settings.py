@@ -4,11 +4,13 @@ The records below are the one description of that file: its JSON schema, which e
 `make schema`. By pydantic, which is not needed otherwise: its import would be a sixth of what a preflight takes to start.
 """
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from preflight.config.layers import Config
+from preflight.config.rates import read_rates
 from preflight.config.schema import find_problems, read_schema
 from preflight.config.secrets import check_secrets, masked
 from preflight.config.tiers import TIERS
@@ -29,6 +31,16 @@ class Takes:
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         """How pydantic asks for it."""
         return self.schema
+
+
+class Unwritten:
+    """A value that is not the file's: its schema does not know it."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """How pydantic asks for it."""
+        from pydantic_core import PydanticOmit
+
+        raise PydanticOmit
 
 
 NAMES = [tier.name for tier in TIERS]
@@ -80,6 +92,8 @@ class Compute(Part):
     """low and high, of the same run on an A100 of Google Cloud"""
     compute_units_per_hour: Rates
     """by tier; leave out what is not known"""
+    measured: Annotated[Mapping[str, str], Unwritten()] = field(default_factory=dict)
+    """by tier: the day on which this account's rate was read, which stands in the place of the file's"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +204,14 @@ def build(kind: Any, values: Any) -> Any:
     """A record of this kind with these values, which the schema has accepted."""
     given = [part for part in fields(kind) if part.name in values]  # the rest has defaults: a file that is older than they are
     return kind(**{part.name: build(part.type, values[part.name]) if is_dataclass(part.type) else values[part.name] for part in given})
+
+
+def of_account(settings: Settings, root: Path) -> Settings:
+    """The settings with the units an hour that runs of `make colab` in this workspace have read, in the place of the file's."""
+    seen = read_rates(root / "remote")
+    rates = settings.compute.compute_units_per_hour | {tier: rate.per_hour for tier, rate in seen.items()}
+    measured = {tier: rate.read for tier, rate in seen.items()}
+    return replace(settings, compute=replace(settings.compute, compute_units_per_hour=rates, measured=measured))
 
 
 def check_settings(settings: Settings, config: Config) -> list[Finding]:

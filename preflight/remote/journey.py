@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from preflight.config.rates import keep_rate
 from preflight.remote.bring import bring_finished, bring_small, described, send_checkpoint
 from preflight.remote.colab import LoggedOutError, LostError, RemoteError, TroubleError
 from preflight.remote.follow import read_log
 from preflight.remote.machines import give_back, is_listed, take
 from preflight.remote.needs import Journey
 from preflight.remote.on_machine import IN
-from preflight.remote.sending import ROWS
-from preflight.remote.state import RunFile, keep_rate, read_run
+from preflight.remote.state import ROWS, RunFile, read_run
 
 ARCHIVE = "kit.tgz"  # the committed code, on the machine
 

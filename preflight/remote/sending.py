@@ -10,9 +10,8 @@ from preflight.data.formats import SUFFIXES
 from preflight.data.stage import DataSource
 from preflight.files import CHECKOUT, Progress, copy_atomic, read_content
 from preflight.remote.colab import RemoteError
-from preflight.remote.state import HOME, RunFile, read_run
+from preflight.remote.state import HOME, ROWS, RunFile, read_run
 
-ROWS = "rows.zip"  # in the run's folder here, and in the machine's folder for what is sent
 LIMIT = 2 << 30  # bytes of packed rows
 
 

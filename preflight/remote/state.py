@@ -1,15 +1,14 @@
-"""What a run on a rented machine has to know after the laptop was off: one small file, written whole, and the rates that were read."""
+"""What a run on a rented machine has to know after the laptop was off: one small file, written whole."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from datetime import date
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from preflight.files import MALFORMED, write_atomic
 
-RUN, RATES, HOME = "journey.json", "rates.json", "home"
+RUN, HOME = "journey.json", "home"
+ROWS = "rows.zip"  # in the run's folder here, and in the machine's folder for what is sent
 PREFIX = "sql-codegen-"  # of the sessions that are the kit's
 
 
@@ -53,33 +52,3 @@ def read_run(folder: Path) -> RunFile | None:
 def write_run(folder: Path, run: RunFile) -> None:
     """Raises OSError."""
     write_atomic(folder / RUN, json.dumps(asdict(run), indent=1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """Units an hour of a tier, as `colab usage` showed it for this account."""
-
-    per_hour: float
-    read: str  # the day
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rates:
-    """What was read, by tier."""
-
-    known: Mapping[str, Rate] = field(default_factory=dict)
-
-
-def read_rates(folder: Path) -> Rates:
-    """The rates that runs have read; none where the file is not there or damaged: the table's are used then."""
-    try:
-        values = json.loads((folder / RATES).read_text(encoding="utf-8"))
-        return Rates(known={str(tier): Rate(per_hour=float(one["per_hour"]), read=str(one["read"])) for tier, one in values.items()})
-    except (OSError, *MALFORMED):
-        return Rates()
-
-
-def keep_rate(folder: Path, tier: str, per_hour: float) -> None:
-    """Keep what was read today. Raises OSError."""
-    known = {**read_rates(folder).known, tier: Rate(per_hour=per_hour, read=date.today().isoformat())}
-    write_atomic(folder / RATES, json.dumps({name: asdict(rate) for name, rate in sorted(known.items())}, indent=1))

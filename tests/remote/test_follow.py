@@ -1,5 +1,7 @@
 """What a person is told of a training log, and what a run is said to cost."""
 
+from dataclasses import replace
+
 from preflight.cli.remote_show import prices
 from preflight.config.settings import read_settings
 from preflight.config.tiers import TIERS
@@ -7,7 +9,6 @@ from preflight.plan.compare import GpuOption
 from preflight.plan.cost import Cost
 from preflight.plan.throughput import Pace, Span
 from preflight.remote.follow import read_log
-from preflight.remote.state import Rate
 
 
 def test_the_end_of_a_log_is_one_line():
@@ -18,21 +19,17 @@ def test_the_end_of_a_log_is_one_line():
     assert str(read_log("")) == ""
 
 
-def test_a_rate_that_the_account_has_seen_comes_before_the_tables():
+def test_what_a_run_is_said_to_cost_is_by_gpu_in_order_of_preference():
     settings, _ = read_settings()
+    settings = replace(settings, compute=replace(settings.compute, measured={"h100": "2026-11-27"}))
     one = Span(low=1, high=2)
-    cost = Cost(
-        steps_left=1,
-        hours=one,
-        compute_units=None,
-        usd=None,
-        runs_a_month=None,
-        pace=Pace(step=one, evaluation_batch=one, save=one, start=one, source="table", note=""),
-    )
-    options = [GpuOption(tier=tier, memory_gib=1, cost=cost) for tier in TIERS]
-    lines = prices(options, settings, ["H100", "L4"], {})
-    assert [line.partition(":")[0] for line in lines] == ["NVIDIA H100", "NVIDIA L4"]
-    assert "rate not known" in lines[0]
-    assert "1.7 to 3.4 units, $0.17 to 0.34 (rate of colab_setup.yaml)" in lines[1]
-    (line,) = prices(options, settings, ["H100"], {"h100": Rate(per_hour=10.0, read="2026-11-27")})
-    assert "10.0 to 20.0 units, $0.98 to 1.97 (rate read 2026-11-27)" in line
+    pace = Pace(step=one, evaluation_batch=one, save=one, start=one, source="table", note="")
+    unknown = Cost(steps_left=1, hours=one, compute_units=None, usd=None, runs_a_month=None, pace=pace)
+    known = replace(unknown, compute_units=Span(low=10, high=20), usd=Span(low=0.983, high=1.966))
+    costs = {"h100": known, "l4": known, "t4": unknown}
+    lines = prices([GpuOption(tier=tier, memory_gib=1, cost=costs.get(tier.name)) for tier in TIERS], settings, ["H100", "A100", "L4", "T4"])
+    assert lines == [
+        "NVIDIA H100: 1.0 to 2.0 h, 10.0 to 20.0 units, $0.98 to 1.97 (rate read 2026-11-27)",
+        "NVIDIA L4: 1.0 to 2.0 h, 10.0 to 20.0 units, $0.98 to 1.97 (rate of colab_setup.yaml)",
+        "Tesla T4: 1.0 to 2.0 h, rate not known",
+    ]

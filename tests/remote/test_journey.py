@@ -10,10 +10,11 @@ import sys
 
 import pytest
 
+from preflight.config.rates import read_rates
 from preflight.remote.colab import Colab, LostError, RefusedError, RemoteError, TroubleError
 from preflight.remote.journey import arrive, begun, travel
 from preflight.remote.machines import MayRunError, still_running, stop
-from preflight.remote.state import RUN, RunFile, read_rates, read_run, write_run
+from preflight.remote.state import RUN, RunFile, read_run, write_run
 from tests.conftest import CHECKOUT
 from tests.support import laptop
 from tests.support.colab import account, change, make_account
@@ -21,9 +22,9 @@ from tests.support.colab import account, change, make_account
 SECRET = "hf_thisIsASecretOfTheTest"
 
 
-def expected():
+def expected(steps=laptop.STEPS):
     weights = b"0" * 2500
-    for _ in range(laptop.STEPS):
+    for _ in range(steps):
         weights = (hashlib.sha256(weights).hexdigest().encode() * 40)[:2500]
     return weights
 
@@ -72,7 +73,7 @@ def test_a_run_comes_home_and_its_secret_stays_in_memory(place):
     assert "no token" not in (place / "run/home/log").read_text()
     for path in place.rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
-    assert read_rates(place).known["a100-40gb"].per_hour == 5.4
+    assert read_rates(place)["a100-40gb"].per_hour == 5.4
 
 
 def test_a_page_that_a_person_wrote_at_home_stays(place):
@@ -140,12 +141,24 @@ def test_a_machine_that_vanishes_is_followed_by_one_of_another_kind_from_the_new
     assert_home(place)
     assert run.machines == 2
     assert run.gpu == "l4"
-    assert read_rates(place).known["l4"].per_hour == 1.71, "each machine has its own rate"
+    assert read_rates(place)["l4"].per_hour == 1.71, "each machine has its own rate"
     (first, *_) = [text.partition(" is at home")[0] for text in said if "at home" in text]
     assert f"{first} is on the machine again." in said
     assert "No A100 is to be had now." in said
     assert f"from step {first.removeprefix('checkpoint-')} " in (place / "run/home/log").read_text()
     assert bill.startswith("It cost ")
+
+
+def test_a_checkpoint_that_was_put_at_home_is_gone_on_from(place):
+    folder, weights = place / "run/home/checkpoint-2", expected(2)
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(weights)
+    files = {"weights": [len(weights), hashlib.sha256(weights).hexdigest()]}
+    (folder / "manifest.json").write_text(json.dumps({"step": 2, "max_steps": 3, "files": files, "experiment": {"run": 1}}))
+    ran = start(place)
+    assert "checkpoint-2 is on the machine again." in ran.stdout
+    assert_home(place)
+    assert "from step 2 " in (place / "run/home/log").read_text()
 
 
 def test_another_gpu_than_was_asked_for_is_given_back(place):
