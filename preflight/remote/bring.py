@@ -71,13 +71,14 @@ class Line:
         held.replace(to)
 
 
-def bring_small(line: Line, small: Mapping[str, int], home: Path) -> None:
-    """The log, the events, the evaluation, the card: those whose size has changed, and no card over a page that a person wrote. Raises OSError, TroubleError, LostError."""
+def bring_small(line: Line, small: Mapping[str, int], home: Path, *, last: bool) -> None:
+    """The log, the events, the evaluation, the card: those whose size has changed, at the `last` look all, since what another machine wrote can
+    be of the same size, and no card over a page that a person wrote. Raises OSError, TroubleError, LostError."""
     for path, size in small.items():
         name = path.removeprefix(f"{RESULTS}/").removeprefix(f"{IN}/")
         name = Path(path).name if path.startswith("kit-work/") else name
         target = home / name
-        if size == 0 or (target.is_file() and target.stat().st_size == size and not name.endswith((".json", CARD))):
+        if size == 0 or (not last and target.is_file() and target.stat().st_size == size and not name.endswith((".json", CARD))):
             continue
         if name == CARD and not is_replaceable(target):
             continue

@@ -91,7 +91,7 @@ def _follow(journey: Journey, run: RunFile, look: Mapping[str, Any]) -> RunFile:
     for name in described(look, journey.home):
         if bring_finished(line, name, journey.home):
             journey.say(f"{'The adapter' if name == '.' else name} is at home, verified.")
-    bring_small(line, look["small"], journey.home)
+    bring_small(line, look["small"], journey.home, last=over)
     if over:
         code = look["ended"] if look["ended"] is not None else 1
         return journey.keep(replace(run, code=code))

@@ -35,6 +35,7 @@ def look() -> dict[str, Any]:
     for folder in (IN, OUT, WORK, RESULTS):
         folder.mkdir(exist_ok=True)
     log, commit, ended = IN / "log", CODE / ".commit", IN / "ended"
+    running = _running()
     results = [path.parent.name for path in RESULTS.glob("checkpoint-*/manifest.json")]
     final = ["."] if (RESULTS / "manifest.json").is_file() else []
     small = [
@@ -44,6 +45,7 @@ def look() -> dict[str, Any]:
         *sorted((RESULTS / "runs").rglob("*")),
         *WORK.glob("runs/*/evaluation*.json"),
         *WORK.glob("runs/*/config.yaml"),
+        *(WORK.glob("runs/*/training.log") if not running else ()),  # which grows by the second, and says why a training has failed
     ]
     return {
         "gpus": _gpus(),
@@ -51,7 +53,7 @@ def look() -> dict[str, Any]:
         "received": {path.name: path.stat().st_size for path in IN.iterdir() if path.is_file()},
         "arrived": _arrived(),
         "started": (IN / "pid").is_file(),
-        "running": _running(),
+        "running": running,
         "ended": int(ended.read_text()) if ended.is_file() and ended.read_text().strip() else None,
         "finished": sorted(results) + final,
         "small": {path.as_posix(): path.stat().st_size for path in small if path.is_file()},

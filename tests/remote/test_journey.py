@@ -57,6 +57,7 @@ def assert_home(place):
     assert json.loads((home / "evaluation.json").read_text()) == {"right": 3}
     assert (home / "README.md").read_text() == "# The card\n"
     log = (home / "log").read_text()
+    assert (home / "training.log").read_text() == "all that Axolotl printed"
     assert "from step" in log
     assert "rows " not in log or f"rows {hashlib.sha256((place / 'rows.zip').read_bytes()).hexdigest()}" in log
     assert account()["machines"] == {}, "a machine still runs"
