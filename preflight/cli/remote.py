@@ -61,7 +61,7 @@ def _remote(args: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
     except (RemoteError, TroubleError, OSError) as error:
         code = refuse_with_fix(error)
-        if not isinstance(error, OSError) and machine_of(folder):
+        if machine_of(folder):
             show(machine_of(folder), error=True)
         return code
 

@@ -78,7 +78,7 @@ def goes_on(args: argparse.Namespace, colab: "Colab", folder: Path, run: "RunFil
         changed = changed_rows(args.data, run, folder, progress)
     if changed and not run.started:
         show(printable(f"The rows of {changed} are not those that were judged, and nothing was trained yet: they are judged and sent anew."))
-        args.data = changed
+        args.data, args.overrides = changed, begun[1::2]
         return None
     refuse_lost_rows(run, folder)
     if changed:

@@ -1,5 +1,6 @@
 """Files to the machine and home from it, in parts, so that a cut line costs one part; what is finished counts at home by its manifest."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from preflight.checkpoints.cards import is_replaceable
 from preflight.checkpoints.copies import FINAL
 from preflight.checkpoints.manifest import Manifest
 from preflight.files import Progress, read_content, silent
-from preflight.machine.run_folder import CARD
+from preflight.machine.run_folder import CARD, HISTORY, RECORDS
 from preflight.remote.colab import Colab, GoneError, TroubleError
 from preflight.remote.on_machine import IN, OUT, RESULTS
 
@@ -71,20 +72,20 @@ class Line:
         held.replace(to)
 
 
-def bring_small(line: Line, small: Mapping[str, int], home: Path, *, last: bool) -> None:
-    """The log, the events, the evaluation, the card: those whose size has changed, at the `last` look all, since what another machine wrote can
-    be of the same size, and no card over a page that a person wrote. Raises OSError, TroubleError, LostError."""
-    for path, size in small.items():
+def bring_small(line: Line, small: Mapping[str, tuple[int, int]], home: Path) -> None:
+    """The log, the events, the evaluation, the card: those whose size or time is not that of the copy, which bears both, and no card over a page
+    that a person wrote. Raises OSError, TroubleError, LostError."""
+    for path, (size, changed) in small.items():
         name = path.removeprefix(f"{RESULTS}/").removeprefix(f"{IN}/")
         name = Path(path).name if path.startswith("kit-work/") else name
         target = home / name
-        if size == 0 or (not last and target.is_file() and target.stat().st_size == size and not name.endswith((".json", CARD))):
-            continue
-        if name == CARD and not is_replaceable(target):
+        held = target.stat() if target.is_file() else None
+        if size == 0 or (held and (held.st_size, held.st_mtime_ns) == (size, changed)) or (name == CARD and not is_replaceable(target)):
             continue
         try:
             target.with_name(f".{target.name}.part").unlink(missing_ok=True)  # these are written on: halves of two states don't go together
             line.fetch(path, size, target)
+            os.utime(target, ns=(changed, changed))
         except GoneError:
             continue
 
@@ -134,8 +135,9 @@ def send_checkpoint(line: Line, home: Path, look: Mapping[str, Any]) -> str:
             continue
         for file in (*held.files, manifest.NAME):
             line.send(path / file, (RESULTS / path.name / file).as_posix(), look, home.with_name(".sending"))
-        if (home / "throughput.json").is_file():
-            line.send(home / "throughput.json", f"{RESULTS}/throughput.json", look, home.with_name(".sending"))
+        for name in (RECORDS, HISTORY):
+            if (home / name).is_file():
+                line.send(home / name, f"{RESULTS}/{name}", look, home.with_name(".sending"))
         return path.name
     return ""
 

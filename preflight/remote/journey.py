@@ -88,10 +88,10 @@ def _follow(journey: Journey, run: RunFile, look: Mapping[str, Any]) -> RunFile:
     over = look["ended"] is not None or not look["running"]
     if over:
         look = journey.colab.ask(run.session, "look")  # what was written between
+    bring_small(line, look["small"], journey.home)  # before what takes long: the history, which a next machine goes on with, too
     for name in described(look, journey.home):
         if bring_finished(line, name, journey.home):
             journey.say(f"{'The adapter' if name == '.' else name} is at home, verified.")
-    bring_small(line, look["small"], journey.home, last=over)
     if over:
         code = look["ended"] if look["ended"] is not None else 1
         return journey.keep(replace(run, code=code))

@@ -41,6 +41,7 @@ def look() -> dict[str, Any]:
     small = [
         RESULTS / "throughput.json",
         RESULTS / "README.md",
+        RESULTS / "history.json",
         log,
         *sorted((RESULTS / "runs").rglob("*")),
         *WORK.glob("runs/*/evaluation*.json"),
@@ -56,7 +57,7 @@ def look() -> dict[str, Any]:
         "running": running,
         "ended": int(ended.read_text()) if ended.is_file() and ended.read_text().strip() else None,
         "finished": sorted(results) + final,
-        "small": {path.as_posix(): path.stat().st_size for path in small if path.is_file()},
+        "small": {path.as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in small if path.is_file()},
         "tail": _tail(log),
     }
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.conftest import CHECKOUT, environment
-from tests.support.colab import change, make_account, make_command
+from tests.support.colab import change, end_machines, make_account, make_command
 from tests.support.laptop import make_script
 
 SECRET = "hf_thisIsASecretOfTheTest"
@@ -49,15 +49,28 @@ def quick_clone(clone):
 
 
 @pytest.fixture
+def rows(tmp_path):
+    """A few rows of the user's own, which a test may edit."""
+    folder = tmp_path / "my_rows"
+    folder.mkdir()
+    for split, count in {"train": 200, "val": 20, "test": 8}.items():
+        lines = (CHECKOUT / f"sample_data/{split}_postgres.jsonl").read_text().splitlines(keepends=True)
+        (folder / f"{split}_postgres.jsonl").write_text("".join(lines[:count]))
+    return folder
+
+
+@pytest.fixture
 def laptop(clone, tmp_path, monkeypatch):
     """A terminal in the clone, the command `colab` on the PATH, an account of 600 units behind it."""
-    return terminal(clone, tmp_path, monkeypatch)
+    yield terminal(clone, tmp_path, monkeypatch)
+    end_machines(tmp_path / "google")
 
 
 @pytest.fixture
 def quick(quick_clone, tmp_path, monkeypatch):
     """The same, where a training takes a second."""
-    return terminal(quick_clone, tmp_path, monkeypatch, PREFLIGHT_REMOTE_EVERY="0.1")
+    yield terminal(quick_clone, tmp_path, monkeypatch, PREFLIGHT_REMOTE_EVERY="0.1")
+    end_machines(tmp_path / "google")
 
 
 def terminal(clone, tmp_path, monkeypatch, **more):
@@ -65,7 +78,7 @@ def terminal(clone, tmp_path, monkeypatch, **more):
     make_account(tmp_path / "google")
     make_command(tmp_path / "bin")
     env = environment() | {"COLAB_STANDIN": str(tmp_path / "google"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VENV": sys.prefix}
-    env |= {"AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "QUESTIONS": "4", "HF_TOKEN": SECRET, "PREFLIGHT_REMOTE_EVERY": "1"}
+    env |= {"AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "QUESTIONS": "4", "HF_TOKEN": SECRET, "PREFLIGHT_REMOTE_EVERY": "4"}
     return Terminal(clone, tmp_path / "work", env | {"PYTHONPATH": str(clone)} | more)
 
 

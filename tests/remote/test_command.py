@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,21 +13,11 @@ from preflight.data.archives import pack
 from preflight.files import silent
 from preflight.remote.colab import Colab, TroubleError
 from preflight.remote.state import RunFile, read_run, write_run
-from tests.conftest import CHECKOUT
 from tests.support import laptop as support
 from tests.support.colab import account, change, make_account
 
 SMOKE = ["axolotl_configs/smoke.yaml", "--gpu", "A100"]
-
-
-@pytest.fixture
-def rows(tmp_path):
-    """Rows of the user's own, which a test may edit."""
-    folder = tmp_path / "my_rows"
-    folder.mkdir()
-    for path in (CHECKOUT / "sample_data").glob("*.jsonl"):
-        shutil.copy2(path, folder / path.name)
-    return folder
+SETS = ["--set", "save_steps=4"]  # so few rows take 40 steps
 
 
 def edit(rows):
@@ -51,7 +40,7 @@ def trained_on(home):
 def test_a_killed_command_goes_on_without_its_options_and_rows_edited_meanwhile_are_not_mixed_in(quick, rows, tmp_path):
     before = packed(rows, tmp_path)
     change(faults={"exec  answer('look'": ["", "", "kill-after"]})
-    assert quick(*SMOKE, "--data", rows, "--yes").returncode == -9
+    assert quick(*SMOKE, *SETS, "--data", rows, "--yes").returncode == -9
     assert read_run(quick.folder).started
     edit(rows)
     change(faults={"exec": "lose"})  # so that the rows have to be sent once more
@@ -65,7 +54,7 @@ def test_a_killed_command_goes_on_without_its_options_and_rows_edited_meanwhile_
 
 def test_rows_edited_to_the_same_size_before_anything_is_trained_are_judged_and_sent_anew(quick, rows, tmp_path):
     change(faults={"exec  answer('start'": "kill-before"})
-    assert quick(*SMOKE, "--data", rows, "--yes").returncode == -9
+    assert quick(*SMOKE, *SETS, "--data", rows, "--yes").returncode == -9
     edit(rows)
     run = read_run(quick.folder)
     (quick.folder / "journey.json").write_text(json.dumps(dataclasses.asdict(dataclasses.replace(run, started=False))))  # killed a moment before
@@ -78,9 +67,9 @@ def test_rows_edited_to_the_same_size_before_anything_is_trained_are_judged_and_
 
 def test_other_options_than_the_run_began_with_are_refused_and_fresh_begins_anew(quick, rows, tmp_path):
     change(faults={"exec  answer('look'": ["", "", "kill-after"]})
-    assert quick(*SMOKE, "--data", rows, "--yes").returncode == -9
+    assert quick(*SMOKE, *SETS, "--data", rows, "--yes").returncode == -9
     for words, says in (
-        (["--set", "learning_rate=0.1"], "the run that was begun here has other values: no --set"),
+        (["--set", "learning_rate=0.1"], "the run that was begun here has other values: --set save_steps=4"),
         (["--data", tmp_path / "nowhere"], f"--data {tmp_path / 'nowhere'}: no rows are there"),
         (["--data", "https://127.0.0.1/rows.zip"], f"the run that was begun here has its rows from {rows}"),
     ):
@@ -90,26 +79,25 @@ def test_other_options_than_the_run_began_with_are_refused_and_fresh_begins_anew
         assert "was not stopped, and may run and cost. The same command goes on with it; or end it: colab stop -s sql-codegen-a100-" in ran.stderr
     (first,) = account()["machines"]
 
-    assert quick(*SMOKE, "--data", rows, "--fresh").returncode == 130, "nobody is here to ask"
+    assert quick(*SMOKE, *SETS, "--data", rows, "--fresh").returncode == 130, "nobody is here to ask"
     assert list(account()["machines"]) == [first]
     edit(rows)
-    ran = quick(*SMOKE, "--data", rows, "--fresh", "--yes")
+    quick.home.mkdir(exist_ok=True)
+    (quick.home / "mine").write_text("of the earlier run")
+    ran = quick(*SMOKE, *SETS, "--data", rows, "--fresh", "--yes")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert trained_on(quick.home) == [packed(rows, tmp_path)]
     assert account()["machines"] == {}
-    assert first not in json.loads((quick.folder / "journey.json").read_text())["session"]
+    assert len(list(quick.folder.glob("home-*/mine"))) == 1, "what came home before is kept"
 
 
 def test_other_rows_than_those_of_the_checkpoints_at_home_are_refused_here(quick, rows):
-    assert quick(*SMOKE, "--data", rows, "--yes").returncode == 0
-    run = read_run(quick.folder)
-    (quick.folder / "journey.json").write_text(json.dumps(dataclasses.asdict(dataclasses.replace(run, code=1))))  # as if it had failed
-    edit(rows)
-    ran = quick(*SMOKE, "--data", rows, "--yes")
+    (quick.home / "checkpoint-4").mkdir(parents=True)
+    write_run(quick.folder, RunFile(config="axolotl_configs/smoke.yaml", commit="c" * 40, rows_sha256="0" * 64, started=True, code=1))
+    ran = quick(*SMOKE, *SETS, "--data", rows, "--yes")
     assert ran.returncode == 1
     assert f"whose checkpoints are in {quick.home}: preflight on the machine would refuse to mix them\n  fix: --fresh sets them aside" in ran.stderr
-    assert quick(*SMOKE, "--data", rows, "--yes", "--fresh").returncode == 0
-    assert len(list(quick.folder.glob("home-*"))) == 1
+    assert account()["machines"] == {}
 
 
 def test_rows_at_an_address_are_fetched_by_the_machine(quick, rows, tmp_path):
@@ -126,7 +114,7 @@ def test_rows_at_an_address_are_fetched_by_the_machine(quick, rows, tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/rows.zip"
-        ran = quick(*SMOKE, "--data", address, "--yes")
+        ran = quick(*SMOKE, *SETS, "--data", address, "--yes")
         server.shutdown()
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert trained_on(quick.home) == [address]
@@ -134,7 +122,7 @@ def test_rows_at_an_address_are_fetched_by_the_machine(quick, rows, tmp_path):
 
 
 def test_ctrl_c_asks_and_the_machine_runs_on_or_stops(quick, rows):
-    with quick.typed(*SMOKE, "--data", rows, "--yes", STEP_SECONDS="60") as typing:
+    with quick.typed(*SMOKE, *SETS, "--data", rows, "--yes", STEP_SECONDS="60") as typing:
         typing.read("then training.")
         typing.type("\x03")
         typing.read("[Y/n]")

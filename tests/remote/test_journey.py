@@ -13,11 +13,11 @@ import pytest
 from preflight.config.rates import read_rates
 from preflight.remote.colab import Colab, LostError, RefusedError, RemoteError, TroubleError
 from preflight.remote.journey import arrive, begun, travel
-from preflight.remote.machines import MayRunError, still_running, stop
+from preflight.remote.machines import MayRunError, give_back, still_running, stop, take
 from preflight.remote.state import RUN, RunFile, read_run, write_run
 from tests.conftest import CHECKOUT
 from tests.support import laptop
-from tests.support.colab import account, change, make_account
+from tests.support.colab import account, change, end_machines, make_account
 
 SECRET = "hf_thisIsASecretOfTheTest"
 
@@ -37,8 +37,7 @@ def place(tmp_path, monkeypatch):
     make_account(tmp_path / "google")
     laptop.make_code(tmp_path)
     yield tmp_path
-    for machine in (tmp_path / "google").glob("gpu-*/content/kit-in/pid"):  # of a test that failed
-        subprocess.run(["kill", "-9", "--", f"-{machine.read_text()}"], check=False, capture_output=True)
+    end_machines(tmp_path / "google")
 
 
 def start(place, **env):
@@ -85,9 +84,13 @@ def test_a_page_that_a_person_wrote_at_home_stays(place):
     assert (place / "run/home/README.md").read_text() == "# Mine\n"
 
 
-@pytest.mark.parametrize("when", ["kill-before", "kill-after"])
-def test_the_laptop_may_die_at_each_kind_of_call(place, when):
-    make_account(place / "google", kill_each=when)
+CHANGES = ["new", "stop", "exec  answer('unpack'", "exec  answer('join'", "exec  answer('start'"]  # calls after which things are otherwise
+
+
+@pytest.mark.parametrize(("when", "kinds"), [("kill-before", CHANGES), ("kill-after", [""])], ids=["before", "after"])
+def test_the_laptop_may_die_at_each_kind_of_call(place, when, kinds):
+    """After each kind; a death before a call is one after the call before it, so of those only the ones that matter most."""
+    make_account(place / "google", kill_each=when, kill_kinds=kinds)
     ends = 0
     while (ran := start(place, HF_TOKEN=SECRET)).returncode == -9:
         ends += 1
@@ -96,8 +99,11 @@ def test_the_laptop_may_die_at_each_kind_of_call(place, when):
     assert_home(place)
     killed = account()["killed"]
     assert ends == len(killed)
-    kinds = {key.split()[0] for key in killed}
-    assert kinds == {"usage", "sessions", "new", "exec", "upload", "download", "stop"}
+    if kinds == CHANGES:
+        assert len(killed) == len(CHANGES)
+    else:
+        assert {key.split()[0] for key in killed} == {"usage", "sessions", "new", "exec", "upload", "download", "stop"}
+        assert {"sessions  after new", "sessions  after stop", "usage  after sessions"} <= set(killed), killed
     started = (place / "run/home/log").read_text().count("from step")
     assert started == 1, "the training was started once"
 
@@ -146,7 +152,9 @@ def test_a_machine_that_vanishes_is_followed_by_one_of_another_kind_from_the_new
     (first, *_) = [text.partition(" is at home")[0] for text in said if "at home" in text]
     assert f"{first} is on the machine again." in said
     assert "No A100 is to be had now." in said
-    assert f"from step {first.removeprefix('checkpoint-')} " in (place / "run/home/log").read_text()
+    step = int(first.removeprefix("checkpoint-"))
+    assert f"from step {step} " in (place / "run/home/log").read_text()
+    assert json.loads((place / "run/home/history.json").read_text()) == [0, step], "the history goes on from machine to machine"
     assert bill.startswith("It cost ")
 
 
@@ -173,6 +181,12 @@ def test_another_gpu_than_was_asked_for_is_given_back(place):
 def begin(place, **changes):
     trip = dataclasses.replace(laptop.journey(place), **changes)
     return trip, RunFile(config="tiny.yaml", commit="c" * 40, arguments=("tiny.yaml",))
+
+
+def trained(place):
+    """A run whose results are all at home, and whose machine runs."""
+    trip, run = begin(place)
+    return trip, trip.keep(dataclasses.replace(take(trip, run), rate=5.4, code=0))
 
 
 def test_without_units_or_machines_nothing_is_left_on(place):
@@ -251,21 +265,27 @@ def test_an_answer_to_new_that_is_lost_never_leads_to_a_second_machine(place, fa
 
 def test_a_notebook_of_the_user_is_no_reason_to_wait(place):
     make_account(place / "google", faults={"new": ["nameless", "network"]})
-    with pytest.raises(TroubleError):
-        begin(place)[0].colab.new("a-notebook", "A100")
     trip, run = begin(place)
-    run = travel(trip, run)
-    arrive(trip, run)
-    assert run.machines == 1
+    with pytest.raises(TroubleError):
+        trip.colab.new("a-notebook", "A100")
+    with pytest.raises(TroubleError, match="Max retries exceeded"):
+        take(trip, run)
+    run = take(trip, begun(trip.folder))
+    assert (run.machines, run.gpu) == (1, "a100-40gb")
+    give_back(trip, run)
     assert list(account()["machines"]) == ["a-notebook"], "it is the user's, and runs on"
 
 
 def test_a_machine_that_came_after_its_answer_was_lost_is_found_by_its_name(place):
     trip, run = begin(place)
     make_account(place / "google", faults={"sessions": ["", "network"], "new": "late"})
-    arrive(trip, travel(trip, run))
-    assert_home(place)
+    for says in ("Aborted", "Max retries exceeded"):
+        with pytest.raises(TroubleError, match=says):
+            run = take(trip, begun(trip.folder) or run)
+    run = take(trip, begun(trip.folder))
+    assert run.endpoint == account()["machines"][run.session]["endpoint"]
     assert [call[2] for call in calls(place)].count("new") == 1
+    give_back(trip, run)
 
 
 def test_a_login_that_can_not_be_renewed_for_want_of_a_network_is_waited_for(place):
@@ -279,9 +299,7 @@ def test_a_login_that_can_not_be_renewed_for_want_of_a_network_is_waited_for(pla
 
 @pytest.mark.parametrize("fault", ["network", "logged-out", "stays"])
 def test_a_stop_that_fails_is_tried_again_and_then_said(place, fault):
-    trip, run = begin(place)
-    run = travel(trip, run)
-    assert run.code == 0
+    trip, run = trained(place)
     change(faults={"stop": [fault] * (10 if fault == "stays" else 5)})  # one that stays is stopped by its endpoint too
     with pytest.raises(
         MayRunError, match=r"^THE MACHINE MAY STILL RUN: sql-codegen-a100-\S+ \(gpu-a100-s-\d+\); it takes 5\.40 units an hour"
@@ -297,8 +315,7 @@ def test_a_stop_that_fails_is_tried_again_and_then_said(place, fault):
 
 
 def test_what_it_cost_may_be_unknown_and_the_machine_is_stopped_all_the_same(place):
-    trip, run = begin(place)
-    run = travel(trip, run)
+    trip, run = trained(place)
     change(faults={"usage": "network"})
     assert arrive(trip, run).startswith("What it cost is not known: `colab usage`: ")
     assert account()["machines"] == {}

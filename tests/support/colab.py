@@ -13,9 +13,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from pathlib import Path
 
 ROOT = Path(os.environ.get("COLAB_STANDIN", "."))
@@ -63,9 +64,16 @@ def make_account(root, **changes):
         "machines": {},
         "logged_in": True,
         "kill_each": "",
+        "kill_kinds": [""],
         "killed": [],
     } | changes
     (root / "account.json").write_text(json.dumps(held))
+
+
+def end_machines(root):
+    """Whatever a test that failed has left running."""
+    for path in root.glob("gpu-*/content/kit-in/pid"):
+        end(int(path.read_text()))
 
 
 def say(text, *, error=False):
@@ -134,12 +142,17 @@ def main():
         number = held["calls"]
         args.code = sys.stdin.read() if args.command == "exec" else ""
         key = " ".join([args.command, getattr(args, "remote_path", ""), args.code.rstrip().rpartition("\n")[2].partition(",")[0]])
+        if args.command in ("sessions", "usage"):
+            key += f"after {held.get('last', 'nothing')}"
+        held["last"] = args.command
         due = next((name for name in held["faults"] if name == str(number) or key.startswith(name)), None)
         fault = held["faults"].pop(due, "")
         if isinstance(fault, list):
             fault, *rest = fault
             held["faults"] |= {due: rest} if rest else {}
-        if held["kill_each"] and key not in held["killed"]:  # the laptop dies the first time that a call of this kind is made
+        if (
+            held["kill_each"] and key not in held["killed"] and key.startswith(tuple(held["kill_kinds"]))
+        ):  # the laptop dies the first time that a call of this kind is made
             held["killed"].append(key)
             fault = fault or held["kill_each"]
         spend(held)
@@ -262,6 +275,27 @@ def do_download(args, held, fault):
     say(f"[colab] Downloaded '{args.remote_path}' to '{args.local_path}'")
 
 
+def in_a_kernel(code, folder, environment):
+    """Run it in a process of its own, which costs no start of Python; what it said, and what went wrong."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        if not (number := os.fork()):
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(environment)
+            try:
+                exec(compile(code, "<cell>", "exec"), {"__name__": "__main__"})
+                sys.stdout.flush()
+            except BaseException:
+                traceback.print_exc()
+            os._exit(0)
+        os.waitpid(number, 0)
+        out.seek(0)
+        err.seek(0)
+        return out.read(), err.read()
+
+
 def do_exec(args, held, fault):
     machine = machine_of(args, held)
     if fault == "prune":  # a 401 or 404 of the machine: the real command forgets the name and gives nothing back
@@ -271,12 +305,12 @@ def do_exec(args, held, fault):
     code = args.code
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("COLAB_", "HF_TOKEN"))}
     environment["PATH"] = f"{machine / 'bin'}:{environment['PATH']}"
-    done = subprocess.run([sys.executable, "-S", "-"], input=code, cwd=machine / "content", env=environment, capture_output=True, text=True)
+    said, wrong = in_a_kernel(code, machine / "content", environment)
     history = ROOT / "history.jsonl"
     with history.open("a") as file:  # the real one keeps code and outputs, whatever they hold
-        file.write(json.dumps({"time": time.time(), "code": code, "outputs": done.stdout}) + "\n")
-    sys.stdout.write(done.stdout)
-    sys.stderr.write(done.stderr)  # and exits 0 where the code raised
+        file.write(json.dumps({"time": time.time(), "code": code, "outputs": said}) + "\n")
+    sys.stdout.write(said)
+    sys.stderr.write(wrong)  # and exits 0 where the code raised
 
 
 if __name__ == "__main__":

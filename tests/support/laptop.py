@@ -31,6 +31,9 @@ def manifest(folder, step, names):
     (folder / ".m").replace(folder / "manifest.json")
 done = sorted((p for p in results.glob("checkpoint-*") if (p / "manifest.json").is_file()), key=lambda p: int(p.name[11:]))
 step, weights = (int(done[-1].name[11:]), (done[-1] / "weights").read_bytes()) if done else (0, b"0" * 2500)
+history = results / "history.json"
+sessions = json.loads(history.read_text()) + [step] if history.is_file() else [step]
+history.write_text(json.dumps(sessions))
 print("from step", step, "token" if os.environ.get("HF_TOKEN") else "no token", flush=True)
 while step < 3:
     time.sleep(float(os.environ.get("STEP_SECONDS", "0.2")))
