@@ -89,7 +89,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     show(printable(f"page          not written: {problem}" if problem else f"page          {near(index)}"), error=bool(problem))
     _write_card(run)
     lines = [*comparison_lines(runs.comparison)] if runs.comparison and runs.comparison.against else []
-    tried = next((one for one in runs.outcomes if one.name == run.folder.name and not one.on_drive), None)
+    tried = next((one for one in runs.outcomes if one.name == run.folder.name and not one.kept), None)
     lines += suggestion_lines(tried, runs, settings) if tried else []
     for line in ["", *lines] if lines else []:
         show(printable(line))

@@ -45,7 +45,7 @@ def _remote(args: argparse.Namespace) -> int:
     from preflight.machine.workspace import find_workspace
     from preflight.remote.colab import RemoteError, TroubleError, find_colab
 
-    folder = find_workspace(args.workspace).root / "remote" / args.config.stem
+    folder = find_workspace(args.workspace).remote / args.config.stem
     try:
         colab, every = find_colab(), _every()
         if args.stop:

@@ -74,7 +74,7 @@ def row(one: Outcome, runs: Runs, settings: Settings) -> tuple[str, ...]:
     """The cells of a run, one for each of COLUMNS; empty where nothing is known."""
     best, losses, held = one.best_loss, one.eval_losses, cells(one, settings)
     values = ", ".join(f"{key} {brief(value, LONGEST)}" for key, value in runs.differs(one).items())
-    name = one.name + (" (on Drive)" if one.on_drive else "")
+    name = one.name + (f" ({one.kept})" if one.kept else "")
     loss = f"{losses[0][1]:.3f}, best {best[1]:.3f} at {best[0]}, last {losses[-1][1]:.3f}" if best else ""
     return (name, one.state, held.steps, loss, held.right, held.test_loss, held.hours, held.units, held.usd, values)
 

@@ -25,6 +25,11 @@ class Workspace:
         """The folder of all runs."""
         return self.root / "runs"
 
+    @property
+    def remote(self) -> Path:
+        """The folder of what `make colab` keeps: a folder for each config, and the rates that were read."""
+        return self.root / "remote"
+
     def run(self, name: str, config_name: str = "") -> RunFolder:
         """The folder of the run of this name, of a config that may be called otherwise."""
         return RunFolder(folder=self.runs / name, shared=self.runs / (config_name or name))

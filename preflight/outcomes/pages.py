@@ -30,7 +30,7 @@ HEAD = ("run", "state", "steps", "eval loss: first, best, last", "right when run
 def write_pages(runs: Runs, workspace: Workspace, settings: Settings, names: Sequence[str] = ()) -> Path:
     """The index, and the pages of the runs of these names, or of all that lie here; the index's path. Raises OSError, ImportError."""
     for one in runs.outcomes:
-        if not one.on_drive and (not names or one.name in names):
+        if not one.kept and (not names or one.name in names):
             write_atomic(one.folder / PAGE, run_page(one, runs, settings))
     index = workspace.runs / INDEX
     write_atomic(index, index_page(runs, settings))
@@ -79,8 +79,8 @@ def run_page(one: Outcome, runs: Runs, settings: Settings) -> str:
 
 def _row(one: Outcome, runs: Runs, settings: Settings) -> list[str]:
     name = text(one.name)
-    if one.on_drive:
-        name += " (on Drive)"
+    if one.kept:
+        name += f" ({one.kept})"
     elif (one.folder / PAGE).exists():
         name = f'<a href="{quote(one.folder.name)}/{PAGE}">{name}</a>'
     best, held = one.best_loss, cells(one, settings)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from preflight.checkpoints import manifest, mirror
 from preflight.checkpoints.copies import checkpoints_in, step_of
@@ -17,6 +17,7 @@ from preflight.training.evaluation.losses import TestLoss, read_test_loss
 from preflight.training.evaluation.result import FILE, Result, parse_result
 
 MOST_LOGGED = 100_000  # entries of a log that are read
+Kept = Literal["", "on Drive", "from Colab"]  # where a run lies that is not in the workspace's folder of runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Outcome:
     name: str
     folder: Path
     state: str
-    on_drive: bool = False
+    kept: Kept = ""
     step: int = 0  # that a resumed run would go on from, or that it ended at
     max_steps: int = 0
     experiment: Mapping[str, Any] = field(default_factory=dict)  # its fingerprint
@@ -70,12 +71,12 @@ def read_local(run: RunFolder) -> Outcome | None:
     return _read(run.folder.name, run.folder, run.outputs, experiment, to=settings.to if settings else "", training=training)
 
 
-def read_mirrored(folder: Path) -> Outcome | None:
-    """The run whose results lie in a folder of Drive, or None. Raises OSError."""
+def read_mirrored(folder: Path, kept: Kept = "on Drive") -> Outcome | None:
+    """The run whose results lie in a folder of Drive, or came home from a machine of `make colab`; or None. Raises OSError."""
     history = read_history(folder)
     if not history and manifest.read(folder) is None and not checkpoints_in(folder):
         return None
-    return _read(history.name if history else folder.name, folder, folder, {}, to=str(folder), on_drive=True)
+    return _read(history.name if history else folder.name, folder, folder, {}, to=str(folder), kept=kept)
 
 
 def find_mirrored(models: Path, depth: int = 2) -> list[Outcome]:
@@ -90,15 +91,18 @@ def find_mirrored(models: Path, depth: int = 2) -> list[Outcome]:
     return found
 
 
-def _read(
-    name: str, folder: Path, outputs: Path, experiment: Mapping[str, Any], *, to: str, training: bool = False, on_drive: bool = False
-) -> Outcome:
+def find_homes(remote: Path) -> list[Outcome]:
+    """Every run that came home from a machine of `make colab`, those that were set aside too. Raises OSError."""
+    return [one for home in sorted(remote.glob("*/home*")) if (one := read_mirrored(home, "from Colab"))]
+
+
+def _read(name: str, folder: Path, outputs: Path, experiment: Mapping[str, Any], *, to: str, training: bool = False, kept: Kept = "") -> Outcome:
     notes = list[str]()
     try:
         checkpoints = [(path, held) for path in checkpoints_in(outputs) if (held := manifest.read(path))]
         final = manifest.read(outputs)
     except OSError as error:
-        return Outcome(name=name, folder=folder, state="unreadable", on_drive=on_drive, to=to, notes=(f"{outputs}: {error.strerror or error}",))
+        return Outcome(name=name, folder=folder, state="unreadable", kept=kept, to=to, notes=(f"{outputs}: {error.strerror or error}",))
     history, newest = read_history(outputs), checkpoints[0] if checkpoints else None
     if history is None and (outputs / HISTORY).exists():
         notes.append(f"{HISTORY} can't be read: hours are not known")
@@ -124,7 +128,7 @@ def _read(
         name=name,
         folder=folder,
         state=_state(ended, step, most, history.step if history else step, training=training, done=done, begun=begun),
-        on_drive=on_drive,
+        kept=kept,
         step=step,
         max_steps=most,
         experiment=experiment or (held.experiment if held else {}),

@@ -227,7 +227,7 @@ def _lengths(one: Outcome) -> dict[int, int]:
 
 def _kept_estimate(one: Outcome) -> Mapping[str, Any]:
     """It lies in the workspace alone: Drive, which may not answer, is not asked for it."""
-    return {} if one.on_drive else read_estimate(one.folder)
+    return {} if one.kept else read_estimate(one.folder)
 
 
 def _bins(rows: Any) -> Iterator[tuple[int, int]]:

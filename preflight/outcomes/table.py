@@ -14,7 +14,7 @@ from preflight.machine.answering import answering
 from preflight.machine.run_folder import RunFolder
 from preflight.machine.workspace import Workspace
 from preflight.outcomes.paired import Comparison, adapter_figures, compare
-from preflight.outcomes.reading import Outcome, find_mirrored, read_local
+from preflight.outcomes.reading import Outcome, find_homes, find_mirrored, read_local
 
 SHARED = re.compile(r"(\d+) x (.+), \w+")  # several GPUs, as records name them
 
@@ -57,7 +57,8 @@ class Runs:
         return {
             "name": one.name,
             "folder": str(one.folder),
-            "on_drive": one.on_drive,
+            "on_drive": one.kept == "on Drive",
+            "from_colab": one.kept == "from Colab",
             "state": one.state,
             "step": one.step,
             "max_steps": one.max_steps or None,
@@ -74,7 +75,8 @@ class Runs:
 
 
 def gather(workspace: Workspace, settings: Settings) -> Runs:
-    """The runs of both places; one that lies in both is shown once, by the place where it has come further."""
+    """The runs of this machine and of Drive, and those that came home from Colab; one that lies here and on Drive is shown once, by the place
+    where it has come further."""
     folders = sorted(path for path in workspace.runs.iterdir() if path.is_dir()) if workspace.runs.is_dir() else []
     here = [one for folder in folders if not folder.name.startswith(".") and (one := read_local(RunFolder(folder=folder)))]
     models, problem = workspace.local(settings.drive.models), ""
@@ -85,7 +87,7 @@ def gather(workspace: Workspace, settings: Settings) -> Runs:
             there += answering(_mirrored_below, place)(place, place == models)
         except (OSError, RuntimeError) as error:
             problem = f"{place} was not read: {getattr(error, 'strerror', None) or 'a fault while it was'}"
-    outcomes = _once(here, there)
+    outcomes = [*_once(here, there), *find_homes(workspace.remote)]
     return Runs(outcomes=tuple(outcomes), differing=differing_keys(outcomes), comparison=compare(outcomes), drive_problem=problem)
 
 

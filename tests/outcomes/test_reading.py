@@ -102,10 +102,10 @@ def test_results_on_drive_are_found_below_the_folder_for_them(tmp_path):
     described(models / "old", {"seed": 1}, 40, 40, b"weights", None)
     (models / "smoke/runs").mkdir()
     found = find_mirrored(models)
-    assert [(one.name, one.state, one.on_drive) for one in found] == [
-        ("old", "finished", True),
-        ("smoke", "finished", True),
-        ("smoke-seed-7", "finished", True),
+    assert [(one.name, one.state, one.kept) for one in found] == [
+        ("old", "finished", "on Drive"),
+        ("smoke", "finished", "on Drive"),
+        ("smoke-seed-7", "finished", "on Drive"),
     ]
     assert found[0].experiment == {"seed": 1}
     assert find_mirrored(tmp_path / "nothing") == []

@@ -41,12 +41,25 @@ def test_a_run_of_both_places_is_shown_once_by_the_one_that_is_further(tmp_path)
     to = tmp_path / MODELS / "smoke"
     run = trained(begun(tmp_path, "smoke", to=str(to)))
     shutil.copytree(run.outputs, to)
-    assert [(one.name, one.on_drive) for one in found(tmp_path).outcomes] == [("smoke", False)]
+    assert [(one.name, one.kept) for one in found(tmp_path).outcomes] == [("smoke", "")]
     shutil.rmtree(run.outputs)
     trained(begun(tmp_path / "anew", "smoke", to=str(to)), step=20, ended="").outputs.rename(run.outputs)
-    assert [(one.state, one.on_drive) for one in found(tmp_path).outcomes] == [("finished", True)]
+    assert [(one.state, one.kept) for one in found(tmp_path).outcomes] == [("finished", "on Drive")]
     shutil.rmtree(run.folder)
-    assert [(one.name, one.on_drive) for one in found(tmp_path).outcomes] == [("smoke", True)]
+    assert [(one.name, one.kept) for one in found(tmp_path).outcomes] == [("smoke", "on Drive")]
+
+
+def test_runs_that_came_home_from_colab_are_compared_with_those_of_here(tmp_path):
+    trained(begun(tmp_path, "smoke"))
+    home = tmp_path / "remote/mistral_qlora/home"
+    home.parent.mkdir(parents=True)
+    trained(begun(tmp_path / "machine", "mistral_qlora")).outputs.rename(home)
+    shutil.copytree(home, home.with_name("home-20261127"))  # what `--fresh` has set aside
+    assert [(one.name, one.state, one.kept) for one in found(tmp_path).outcomes] == [
+        ("smoke", "finished", ""),
+        ("mistral_qlora", "finished", "from Colab"),
+        ("mistral_qlora", "finished", "from Colab"),
+    ]
 
 
 def test_nothing_yet_and_a_drive_that_can_not_be_read(tmp_path, monkeypatch):

@@ -4,9 +4,11 @@ import json
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
+from tests.conftest import CHECKOUT, environment
 from tests.remote.conftest import SECRET
 from tests.support.colab import account, keep, make_account
 
@@ -46,6 +48,12 @@ def test_the_laptop_killed_the_machine_vanished_another_gpu_and_home(laptop, row
     assert "checkpoint.restored" in (home / "log").read_text()
     assert "It cost " in ended.stdout
     assert account()["machines"] == {}
+
+    table = [sys.executable, "-m", "preflight.runs", "--workspace", tmp_path / "work", "--json"]
+    (listed,) = json.loads(subprocess.run(table, cwd=CHECKOUT, env=environment(), check=True, capture_output=True).stdout)["runs"]
+    assert (listed["state"], listed["from_colab"], listed["step"]) == ("finished", True, 12)
+    assert len(listed["sessions"]) == 2
+    assert listed["hours"] > 0
 
     assert json.loads((tmp_path / "work/remote/rates.json").read_text())["l4"]["per_hour"] == 1.71
     for path in tmp_path.rglob("*"):
