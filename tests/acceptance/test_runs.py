@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from tests.conftest import CHECKOUT, in_this_environment, run
+from tests.conftest import CHECKOUT, few_rows, in_this_environment, run
 
 SHORT = {"max_steps": 4, "save_steps": 2, "eval_steps": 4, "logging_steps": 1}
 RUNS = {
@@ -23,11 +23,7 @@ RUNS = {
 @pytest.fixture
 def workspace(preflight, tmp_path):
     """A workspace in which the three have run, in one process that imports Axolotl once."""
-    rows = tmp_path / "rows"
-    rows.mkdir()
-    for name, count in (("train", 150), ("val", 12), ("test", 12)):
-        lines = (CHECKOUT / f"sample_data/{name}_postgres.jsonl").read_text().splitlines(keepends=True)
-        (rows / f"{name}_postgres.jsonl").write_text("".join(lines[:count]))
+    rows = few_rows(tmp_path / "rows")
     for name, values in RUNS.items():
         sets = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
         report = preflight("axolotl_configs/smoke.yaml", "--data", rows, "--name", name, *sets, "--json").json

@@ -20,7 +20,7 @@ from preflight.machine.environment import inspect_environment
 from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.packing import once_a_batch
 from preflight.training.plugin.stopwatch import Stopwatch
-from tests.conftest import CHECKOUT, in_this_environment, run
+from tests.conftest import CHECKOUT, few_rows, in_this_environment, run
 
 
 def test_packing_changes_no_loss_and_no_gradient(axolotl):
@@ -95,11 +95,14 @@ def test_rows_tokenised_beforehand_and_runs_that_came_to_nothing_or_to_their_end
     is the one where it is stopped; and one that was killed between its last step and its adapter. They find the tokenised rows, and so
     start in half the time."""
     settings = {"learning_rate": "1e12", "max_grad_norm": "null", "warmup_ratio": "0", "logging_steps": "2", "save_steps": "2", "eval_steps": "4"}
+    rows = few_rows(tmp_path / "rows")
     workspace, runs = tmp_path / "workspace", {4: tmp_path / "4", 400: tmp_path / "400"}
     for last, folder in runs.items():
         values = settings | {"max_steps": last, "output_dir": folder / "results"}
         report = preflight(
             "axolotl_configs/smoke.yaml",
+            "--data",
+            rows,
             "--name",
             "smoke",
             *(part for key, value in values.items() for part in ("--set", f"{key}={value}")),
