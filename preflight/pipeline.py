@@ -26,7 +26,7 @@ def preflight(request: Request, progress: Progress = silent) -> Report:
     if file is None or settings is None:
         diagnostics.add(SKIPPED)
         return Report(findings=tuple(diagnostics.findings), machine=machine)
-    settings = of_account(settings, machine.workspace.root)
+    settings = of_account(settings, machine.workspace.remote)
     recipe = resolve_config(file, request.overrides, request.scale, settings, machine, diagnostics, request.validators, progress, request.name)
     data = prepare_data(request.source, recipe.config, settings, machine.workspace, diagnostics, progress)
     run = open_run(data.config, recipe, settings, machine, diagnostics, progress)

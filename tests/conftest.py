@@ -142,6 +142,15 @@ def drive(tmp_path):
     subprocess.run(["umount", "-l", mounted.mount], check=False, capture_output=True)
 
 
+def wait_for(path: Path, seconds: float = 10) -> None:
+    """Until another process has written it."""
+    for _ in range(int(10 * seconds)):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(path)
+
+
 @dataclass(frozen=True)
 class SmokeRun:
     """The README's first command, in a fresh copy of the project: begun under another split of the step, its launcher killed, run to its

@@ -74,18 +74,16 @@ def _launch(path: Path, *, verbose: bool, live: bool) -> int:
         show(f"launch: this run takes several machines: type the commands of the report on {launchable.where}", error=True)
         return EXIT_ERROR
     end_with_parent("train.sh", "ipykernel", "colab_kernel")
-    folder = launchable.config_path.parent
+    outputs = launchable.config_path.parent / "outputs"
     began = time.monotonic()
     code = _train(launchable) if verbose else _followed(launchable, live=live)
-    if code == 0:
-        show(f"training: ended after {clock(time.monotonic() - began)}")
-    if code == 0 and (missing := left_behind(folder / "outputs")):
-        show(
-            f"launch: training has ended, and {missing}. When it can be written again: python -m preflight.mirror {quoted(folder / 'outputs')}",
-            error=True,
-        )
+    if code:
+        return code
+    show(f"training: ended after {clock(time.monotonic() - began)}")
+    if missing := left_behind(outputs):
+        show(f"launch: training has ended, and {missing}. When it can be written again: python -m preflight.mirror {quoted(outputs)}", error=True)
         return EXIT_NOT_KEPT
-    return code
+    return 0
 
 
 def _train(launchable: Launchable) -> int:

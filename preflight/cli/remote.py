@@ -128,7 +128,7 @@ def _rates(folder: Path) -> dict[str, float]:
     from preflight.config.settings import of_account, read_settings
 
     settings, _ = read_settings()
-    return of_account(settings, folder.parent.parent).compute.compute_units_per_hour if settings else {}
+    return of_account(settings, folder.parent).compute.compute_units_per_hour if settings else {}
 
 
 def _journey(colab: "Colab", folder: Path, gpus: tuple[str, ...], rates: dict[str, float], every: float, run: "RunFile") -> "Journey":

@@ -40,7 +40,7 @@ def _run(args: argparse.Namespace) -> int:
         show_findings(findings)
         return EXIT_ERROR
     workspace = find_workspace(args.workspace)
-    settings = of_account(settings, workspace.root)
+    settings = of_account(settings, workspace.remote)
     runs = gather(workspace, settings)
     if args.json:
         document = runs.as_json(settings)

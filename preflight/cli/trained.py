@@ -49,7 +49,7 @@ def find_trained(args: argparse.Namespace) -> Trained | None:
     if not is_finished(run.outputs):
         show(f"The run stopped at step {latest.step} of {latest.max_steps}. To resume it: {command}", error=True)
         return None
-    return Trained(workspace=workspace, run=run, file=file, settings=of_account(settings, workspace.root), latest=latest, command=command)
+    return Trained(workspace=workspace, run=run, file=file, settings=of_account(settings, workspace.remote), latest=latest, command=command)
 
 
 def train_command(args: argparse.Namespace) -> str:

@@ -206,9 +206,9 @@ def build(kind: Any, values: Any) -> Any:
     return kind(**{part.name: build(part.type, values[part.name]) if is_dataclass(part.type) else values[part.name] for part in given})
 
 
-def of_account(settings: Settings, root: Path) -> Settings:
-    """The settings with the units an hour that runs of `make colab` in this workspace have read, in the place of the file's."""
-    seen = read_rates(root / "remote")
+def of_account(settings: Settings, folder: Path) -> Settings:
+    """The settings with the units an hour that runs of `make colab` have read and kept in this folder, in the place of the file's."""
+    seen = read_rates(folder)
     rates = settings.compute.compute_units_per_hour | {tier: rate.per_hour for tier, rate in seen.items()}
     measured = {tier: rate.read for tier, rate in seen.items()}
     return replace(settings, compute=replace(settings.compute, compute_units_per_hour=rates, measured=measured))

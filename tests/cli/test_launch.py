@@ -6,7 +6,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from preflight.checkpoints.progress import Said, begin, tell
 from preflight.cli.watching import failure
 from preflight.launch.command import HERE
-from tests.conftest import CHECKOUT, in_small_disk
+from tests.conftest import CHECKOUT, in_small_disk, wait_for
 
 FIRST = """
 import os, signal, sys, time
@@ -120,7 +119,7 @@ def test_what_another_training_says_in_this_folder_is_not_shown(tmp_path):
 def test_what_ends_the_command_ends_training(tmp_path, number):
     argv, folder = command(tmp_path, "(folder / 'pid').write_text(str(os.getpid()))\ntime.sleep(600)")
     with subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        wait_for(folder / "pid")
+        wait_for(folder / "pid", seconds=30)
         process.send_signal(number)
         assert process.wait(timeout=60) != 0
     assert not Path(f"/proc/{(folder / 'pid').read_text()}").exists()
@@ -141,7 +140,7 @@ time.sleep(600)
     if pid == 0:
         os.chdir(CHECKOUT)
         os.execv(argv[0], argv)
-    wait_for(folder / "pid")
+    wait_for(folder / "pid", seconds=30)
     os.write(terminal, b"\x03")
     shown = b""
     try:
@@ -162,11 +161,3 @@ def test_a_disk_without_room_for_the_log_ends_no_training(tmp_path):
     ran = run([*small, "env", f"PYTHONPATH={CHECKOUT}", *argv])
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "training: ended" in ran.stdout
-
-
-def wait_for(path):
-    for _ in range(300):
-        if path.exists():
-            return
-        time.sleep(0.1)
-    raise AssertionError(path)

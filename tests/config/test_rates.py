@@ -25,7 +25,7 @@ def test_a_damaged_file_leaves_the_tables_rates(tmp_path, text):
     settings, _ = read_settings()
     (tmp_path / "remote").mkdir()
     (tmp_path / "remote/rates.json").write_text(text)
-    assert of_account(settings, tmp_path) == settings
+    assert of_account(settings, tmp_path / "remote") == settings
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])

@@ -121,23 +121,24 @@ def test_rows_at_an_address_are_fetched_by_the_machine(quick, rows, tmp_path):
     assert not any("kit-in-rows" in line for line in (tmp_path / "google/log").read_text().splitlines() if "upload" in line)
 
 
+def interrupted(typing, after, answer):
+    """What is said once Ctrl-C was pressed after these words, and the question answered so."""
+    typing.read(after)
+    typing.type("\x03")
+    typing.read("[Y/n]")
+    typing.type(answer)
+    return typing.read()
+
+
 def test_ctrl_c_asks_and_the_machine_runs_on_or_stops(quick, rows):
     with quick.typed(*SMOKE, *SETS, "--data", rows, "--yes", STEP_SECONDS="60") as typing:
-        typing.read("then training.")
-        typing.type("\x03")
-        typing.read("[Y/n]")
-        typing.type("n\n")
-        said = typing.read()
+        said = interrupted(typing, "then training.", "n\n")
     assert typing.code == 130
     assert "was not stopped, and may run and cost. The same command goes on with it; or end it: colab stop -s sql-codegen-a100-" in said
     assert len(account()["machines"]) == 1
     with quick.typed(*SMOKE) as typing:
         typing.read("Going on with the run of commit")
-        typing.read("units so far")
-        typing.type("\x03")
-        typing.read("[Y/n]")
-        typing.type("\n")
-        said = typing.read()
+        said = interrupted(typing, "units so far", "\n")
     assert typing.code == 130
     assert "The machine is stopped." in said
     assert account()["machines"] == {}

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from types import SimpleNamespace
 
 import numpy
@@ -13,6 +12,7 @@ from safetensors.numpy import save_file
 from preflight.checkpoints import manifest, mirror
 from preflight.training.plugin import checkpoints
 from preflight.training.plugin.checkpoints import Mirror
+from tests.conftest import wait_for
 
 EXPERIMENT = {"lora_r": 16}
 
@@ -40,14 +40,6 @@ def begun(tmp_path):
 def kill(callback):
     os.kill(callback.process.pid, signal.SIGKILL)
     callback.process.wait()
-
-
-def wait_for(path):
-    for _ in range(100):
-        if path.exists():
-            return
-        time.sleep(0.1)
-    raise AssertionError(path)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Teller(TrainerCallback):  # type: ignore[misc]  # transformers is not type
         """A step is trained; the GPU may lag behind, by as much at each."""
         now = time.perf_counter()
         self.ends.append(now)
-        gaps = [later - earlier for earlier, later in zip(self.ends, list(self.ends)[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(self.ends)]
         left = (now - self.begun) / (state.global_step - self.first) * (state.max_steps - state.global_step)
         moment = replace(self.moment, phase="", step=state.global_step, pace=statistics.median(gaps) if gaps else 0.0, left=left if gaps else None)
         self._tell(moment, now=state.global_step >= state.max_steps)
