@@ -42,7 +42,7 @@ class Watched:
     """The launcher, its log, and how training stands."""
 
     def __init__(self, launcher: "subprocess.Popen[bytes]", folder: Path, ticker: Ticker) -> None:
-        self.launcher, self.ticker = launcher, ticker
+        self.launcher, self.ticker, self.stopping = launcher, ticker, False
         self.log = Log(folder / LOG, tuple(map(str, launcher.args)))  # type: ignore[arg-type]  # a list or tuple of words, as it was started
         self.following = Following(folder)
         self.moment = Moment(phase="starting Axolotl")
@@ -60,6 +60,10 @@ class Watched:
         self.following.close()
         return self.launcher.returncode
 
+    def stop(self) -> None:
+        """Say at the next look that it was asked to stop. For a signal's handler, which may write nothing itself."""
+        self.stopping = True
+
     def _take(self, seconds: float) -> bool:
         """Wait for output so long; whether there was any."""
         pipe = self.launcher.stdout
@@ -74,6 +78,9 @@ class Watched:
 
     def _tell(self) -> None:
         soon = False
+        if self.stopping:
+            self.stopping = False
+            self.ticker.stay("training: stopping. What was saved is kept")
         for said in self.following.news():
             if not isinstance(said, Moment):
                 self.ticker.stay(f"{said.level}: {said.text}" if said.level else said.text)
