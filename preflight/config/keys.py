@@ -8,7 +8,8 @@ STEP_KEYS = ("micro_batch_size", "gradient_accumulation_steps")
 # how a step is computed: all that a GPU tier may change, and what a resumed run may change too
 TIER_KEYS = frozenset(
     """micro_batch_size eval_batch_size bf16 fp16 tf32 accelerator_config attn_implementation sdpa_varlen overrides_of_model_config
-    gradient_checkpointing gradient_checkpointing_kwargs activation_offloading fp8_frozen_weights lora_mlp_kernel lora_qkv_kernel lora_o_kernel plugins
+    gradient_checkpointing gradient_checkpointing_kwargs activation_offloading fp8_frozen_weights stack_lora_products cuda_graphs
+    lora_mlp_kernel lora_qkv_kernel lora_o_kernel plugins
     liger_rope liger_rms_norm liger_glu_activation liger_fused_linear_cross_entropy
     dataloader_num_workers dataloader_pin_memory dataloader_prefetch_factor dataset_num_proc""".split()
 )

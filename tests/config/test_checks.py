@@ -18,6 +18,7 @@ GOOD = {
 }
 PACKED = {"sample_packing": True, "attn_implementation": "sdpa", "curriculum_sampling": True}
 CHAT = {"path": "a.jsonl", "type": "chat_template", "shards": 1}
+GRAPHS = PACKED | {"cuda_graphs": True, "sdpa_varlen": True, "gradient_accumulation_steps": 1}
 EIGHT_BITS = {
     "fp8_frozen_weights": True,
     "load_in_4bit": True,
@@ -84,6 +85,10 @@ WRONG = [
     (EIGHT_BITS | {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False}, {}, ("config.fp8-unused", WARNING)),
     (EIGHT_BITS | {"peft_use_dora": True}, {}, ("config.fp8-unused", WARNING)),
     (EIGHT_BITS, {"compute_capability": A100}, ("config.fp8-unused", WARNING)),
+    (GRAPHS | {"gradient_accumulation_steps": 2}, {}, ("config.graphs-unused", WARNING)),
+    (GRAPHS | {"gradient_checkpointing": True}, {}, ("config.graphs-unused", WARNING)),
+    (GRAPHS | {"sample_packing": False}, {}, ("config.graphs-unused", WARNING)),
+    (GRAPHS | {"sdpa_varlen": None}, {}, ("config.graphs-unused", WARNING)),
     ({"attn_implementation": "flash_attention_2"}, {}, ("config.attention-missing", ERROR)),
     ({"attn_implementation": "xformers"}, {"installed": frozenset({"kernels"})}, ("config.attention-missing", ERROR)),
     ({"deepspeed": "zero2.json"}, {"installed": frozenset({"axolotl"})}, ("config.package-missing", ERROR)),
@@ -119,6 +124,7 @@ RIGHT = [
     (PACKED | {"attn_implementation": None, "flash_attention": True}, {"installed": frozenset({"flash-attn"})}),
     ({"lora_qkv_kernel": False}, {}),
     (EIGHT_BITS, {"compute_capability": (8, 9)}),
+    (GRAPHS, {}),
     ({"lora_mlp_kernel": True, "lora_qkv_kernel": True, "lora_o_kernel": True}, {}),
     ({"warmup_ratio": 0.03, "save_strategy": "steps"}, {}),
     ({"base_model": None}, {"reported": frozenset({"base_model"})}),

@@ -24,6 +24,7 @@ CHECKS: tuple[Callable[[Config, Situation], Iterator[Finding]], ...] = (
     model.check_conflicts,
     model.check_kernels,
     model.check_fp8,
+    model.check_graphs,
     model.check_attention,
     model.check_packages,
     data_sets.check_types,

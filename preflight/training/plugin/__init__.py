@@ -15,9 +15,12 @@ from transformers import set_seed
 from preflight.checkpoints import mirror
 from preflight.machine.orphans import LAUNCHERS, end_forks_too, end_with_parent, let_finish
 from preflight.machine.run_folder import EVENTS
+from preflight.training.plugin.adapters import stack_products
+from preflight.training.plugin.attention import share_heads
 from preflight.training.plugin.checkpoints import LastStep, Mirror, hold_run
 from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.fp8 import use_fp8
+from preflight.training.plugin.graphs import use_graphs
 from preflight.training.plugin.logbook import Logbook
 from preflight.training.plugin.packing import share_packing
 from preflight.training.plugin.rotary import fuse_rotary
@@ -81,6 +84,11 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
                 module.support_avx512bf16_for_cpu = False
         if cfg.fp8_frozen_weights:
             use_fp8(model, keep=cfg.fp8_frozen_weights == "kept")
+        share_heads()
+        if cfg.stack_lora_products:
+            stack_products(model)
+        if cfg.cuda_graphs:
+            use_graphs(model, cfg)
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """The callbacks. And a loss that is no number is shown as it is: the trainer would put the mean of earlier ones in its place, and

@@ -2,8 +2,36 @@
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+_pinned: Any = None  # the one answer for all rows, while a graph is captured
+
+
+def starts_of(position_ids: Any) -> Any:
+    """Where packed rows begin, and how long the longest is, as attention asks for it; once a batch."""
+    from transformers import modeling_flash_attention_utils as flash
+
+    return flash.prepare_fa_kwargs_from_position_ids(position_ids)
+
+
+def is_packed(position_ids: Any) -> bool:
+    """Whether a batch holds more rows than sequences; once a batch."""
+    from axolotl.monkeypatch.attention import sdpa_varlen
+
+    return bool(sdpa_varlen._is_packed(position_ids))
+
+
+@contextmanager
+def pinned(starts: Any, longest: Any) -> Iterator[None]:
+    """Have attention take these tensors and no others: what a graph reads from at each replay."""
+    global _pinned
+    _pinned = starts, longest
+    try:
+        yield
+    finally:
+        _pinned = None
 
 
 def share_packing() -> None:
@@ -18,12 +46,15 @@ def share_packing() -> None:
     prepare = flash.prepare_fa_kwargs_from_position_ids
 
     def prepared(position_ids: Any) -> Any:
+        if _pinned:
+            return _pinned
         starts, (longest_query, longest_key) = prepare(position_ids)
         return starts, (int(longest_query), int(longest_key))
 
     if not hasattr(prepare, "__wrapped__"):  # several configs in one process, as in tests
         flash.prepare_fa_kwargs_from_position_ids = once_a_batch(prepared)
-        sdpa_varlen._is_packed = once_a_batch(sdpa_varlen._is_packed)
+        packed = sdpa_varlen._is_packed
+        sdpa_varlen._is_packed = once_a_batch(lambda position_ids: bool(_pinned) or packed(position_ids))
 
 
 def once_a_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
