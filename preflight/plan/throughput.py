@@ -11,22 +11,24 @@ from preflight.config.tiers import Tier
 from preflight.config.values import sequence_len, sequences_on_each, world_size
 from preflight.findings import to_plain
 
-# One step of 4 x 2,048 packed tokens, Mistral-7B's shape, on an H100 (benchmarks/gpu_training.py and its profile, 2026-11-25):
-# seconds in matrix products, and in all else, most of which waits for memory
-MATMUL_S, OTHER_S = 0.38, 0.18
+# One step of 4 x 2,048 packed tokens, Mistral-7B's shape, on an H100 (benchmarks/gpu_training.py, and its profile of 2026-11-25): seconds in
+# matrix products, and in all else, most of which waits for memory; that without stack_lora_products and with them (14,508 and 15,871
+# tokens/s in one run, 2026-11-27)
+MATMUL_S, OTHER_S, STACKED_S = 0.38, 0.175, 0.13
 # what of MATMUL_S is left with fp8_frozen_weights: kept 18,974 and 14,442 tokens/s in turn in one run; true 16,929 and kept 17,759 in another (H100,
-# 2026-11-26)
-FP8_KEPT, FP8_UNPACKED = 0.65, 0.73
+# 2026-11-26). Python then holds the GPU up, and stacked products gain nothing; with cuda_graphs too, kept came to 22,883 (2026-11-27)
+FP8_KEPT, FP8_UNPACKED, FP8_GRAPHS = 0.65, 0.73, 0.59
 CHECKPOINTING = 1.45  # a step with gradient checkpointing takes that much longer (H200, 2026-11-24)
 REFERENCE_TFLOPS, REFERENCE_TB_S = 681.0, 3.35
 REFERENCE_TOKENS = 4 * 2_048
-MEASURED_ON = "an H100", "2026-11-25"  # the card that the table was measured on
-# low and high of what was seen on a card, over the model of it here, and when: 0.558 to 0.565 s in 4 runs on 2 machines, and 3%
-# either way, since runs of one config on two others differed by 2%
-MEASURED_TIERS = {"h100": (0.96, 1.04, "2026-11-25")}
+MEASURED_ON = "an H100", "2026-11-27"  # the card that the table was measured on
+# low and high of what was seen on a card, over the model of it here, and when: 0.510 s in one run, and 4% either way, since runs of one
+# config on four machines differed by 2%
+MEASURED_TIERS = {"h100": (0.96, 1.04, "2026-11-27")}
 SMALLEST = 0.1  # of Mistral-7B's weights: below it a step waits for Python and not for the GPU, and the table says nothing
-# a step on 2 H100s over half of one's (2026-11-25, docs/scaling.md)
-SHARED_OUT = {"ddp": 1.54, "deepspeed_zero2": 1.64, "fsdp2": 3.2}
+# a step on 2 H100s over half of one's, and when it was seen (docs/scaling.md): 0.429, 0.46 and 0.90 s where one takes 0.510; with cuda_graphs 0.304 s
+SHARED_OUT = {"ddp": (1.68, "2026-11-27"), "deepspeed_zero2": (1.8, "2026-11-25"), "fsdp2": (3.5, "2026-11-25")}
+SHARED_GRAPHS = {"ddp": (1.19, "2026-11-27")}
 SCALED = (0.85, 1.4)  # of a step's time on a card that was not measured: an estimate
 SEEN = (0.95, 1.07)  # of the mean of a run on this very machine; p10 to p90 of a run's steps spans about 10%
 EVALUATED = 0.45  # of a training step's time for as many tokens: no backward pass, no optimizer (an estimate)
@@ -92,9 +94,8 @@ def _seen(record: Record, values: Mapping[str, Any]) -> Pace:
 
 def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pace | None:
     tokens = sequences_on_each(values) * sequence_len(values)
-    fp8 = values.get("fp8_frozen_weights")
-    matmul = MATMUL_S * (FP8_KEPT if fp8 == "kept" else FP8_UNPACKED if fp8 else 1)
-    parts = matmul * REFERENCE_TFLOPS / tier.sustained_tflops + OTHER_S * REFERENCE_TB_S / tier.bandwidth_tb_s
+    matmul, other = _parts(values)
+    parts = matmul * REFERENCE_TFLOPS / tier.sustained_tflops + other * REFERENCE_TB_S / tier.bandwidth_tb_s
     size = shape.linear_parameters / MISTRAL_7B.linear_parameters
     if size < SMALLEST:
         return None
@@ -110,10 +111,10 @@ def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pac
     )
     if (gpus := world_size(values)) > 1:
         engine = engine_of(values)
-        longer = SHARED_OUT.get(engine)
-        low, high = low * (longer or 1) if gpus == 2 else low, high * (longer or max(SHARED_OUT.values()))
+        longer, seen = (SHARED_GRAPHS if values.get("cuda_graphs") else SHARED_OUT).get(engine) or SHARED_OUT.get(engine, (0, ""))
+        low, high = low * (longer or 1) if gpus == 2 else low, high * (longer or max(SHARED_OUT.values())[0])
         note += (
-            f"; shared out by {engine} as 2 H100s were seen to, 2026-11-25"
+            f"; shared out by {engine} as 2 H100s were seen to, {seen}"
             if longer and gpus == 2
             else "; the lower bound is perfect scaling, which was not measured"
         )
@@ -126,3 +127,12 @@ def _from_table(values: Mapping[str, Any], tier: Tier, shape: ModelShape) -> Pac
         source="table",
         note=note,
     )
+
+
+def _parts(values: Mapping[str, Any]) -> tuple[float, float]:
+    """Seconds in matrix products, and in all else, of the step that was measured."""
+    fp8, graphs = values.get("fp8_frozen_weights"), bool(values.get("cuda_graphs"))
+    other = STACKED_S if values.get("stack_lora_products") and (graphs or not fp8) else OTHER_S
+    if fp8 == "kept":
+        return MATMUL_S * (FP8_GRAPHS if graphs else FP8_KEPT), other
+    return MATMUL_S * (FP8_UNPACKED if fp8 else 1), other

@@ -16,7 +16,7 @@ def test_every_gpu_in_one_table(preflight, tmp_path):
     table = ran.out.partition("The whole run on each GPU")[2].partition("\n\n")[0]
     assert ran.code == 0
     assert [line.split()[0] for line in table.splitlines()[2 : 2 + len(OFFERED)]] == OFFERED
-    assert re.search(r"a100-40gb +24\.7 of 40 GiB +\d+ to \d+ min +\d\.\d to \d\.\d +\d\.\d\d to \d\.\d\d +[\d,]+ to [\d,]+", table)
+    assert re.search(r"a100-40gb +21\.2 of 40 GiB +\d+ to \d+ min +\d\.\d to \d\.\d +\d\.\d\d to \d\.\d\d +[\d,]+ to [\d,]+", table)
     assert "Google Cloud: $35 to 53 a run" in table
     assert "rate unknown" in re.search(r"h100 .*", table)[0], "Colab's rate for an H100 is not known, and none is made up"
     assert (table.count("fastest"), table.count("cheapest")) == (1, 1)
