@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import MistralConfig, MistralForCausalLM
 
-from preflight.training.plugin import adapters
+from preflight.training.plugin import KitPlugin, adapters
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -112,3 +112,12 @@ def test_a_model_is_given_it_where_axolotl_gave_it_its_kernels() -> None:
     assert layer.self_attn.apply_qkv.__func__ is adapters.apply_qkv
     assert layer.mlp.forward.__func__ is adapters.apply_mlp
     assert layer.self_attn.apply_o(None) == "another"
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_key_turns_it_on(on: bool) -> None:
+    layer = layer_of()
+    layer.mlp.forward = types.MethodType(lora.apply_lora_mlp_swiglu, layer.mlp)
+    cfg = types.SimpleNamespace(fp8_frozen_weights=None, stack_lora_products=on, cuda_graphs=None)
+    KitPlugin.post_model_load(KitPlugin(), cfg, layer)
+    assert layer.mlp.forward.__func__ is (adapters.apply_mlp if on else lora.apply_lora_mlp_swiglu)
