@@ -18,6 +18,7 @@ from preflight.machine.run_folder import EVENTS
 from preflight.training.plugin.adapters import stack_products
 from preflight.training.plugin.attention import share_heads
 from preflight.training.plugin.checkpoints import LastStep, Mirror, hold_run
+from preflight.training.plugin.collector import set_aside
 from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.fp8 import use_fp8
 from preflight.training.plugin.graphs import use_graphs
@@ -57,6 +58,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
             end_with_parent(*LAUNCHERS)
             end_forks_too()
         share_packing()
+        set_aside()
 
     def pre_model_load(self, cfg: Any) -> None:
         """Have every session of a run write its curves to one folder, which TensorBoard shows as one run; and seed what is random
@@ -70,6 +72,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
             for name in [name for name in os.environ if "COLAB_" in name]:
                 del os.environ[name]
         fuse_rotary(cfg)
+        set_aside()
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(cfg.output_dir) / EVENTS))
 
     def post_model_load(self, cfg: Any, model: Any) -> None:
