@@ -100,10 +100,11 @@ def accelerate_command(
     environment: Environment, path: Path, *, needs_gpu: bool, module: str = "axolotl.cli.train", processes: int = 1
 ) -> tuple[str, ...]:
     """Accelerate's launcher on one machine, with every flag that it would otherwise guess and warn about. On a CPU its own guess is one
-    thread."""
+    thread; what OMP_NUM_THREADS says goes before all cores."""
     flags = {"--num_processes": str(processes), "--num_machines": "1", "--mixed_precision": "no", "--dynamo_backend": "no"}
     if not needs_gpu:
-        flags["--num_cpu_threads_per_process"] = str(os.cpu_count() or 1)
+        wanted = os.environ.get("OMP_NUM_THREADS", "")  # accelerate would put its flag in the place of it
+        flags["--num_cpu_threads_per_process"] = wanted if wanted.isdecimal() and int(wanted) else str(os.cpu_count() or 1)
     several = ("--multi_gpu",) if processes > 1 else ()
     return (environment.beside("accelerate"), "launch", *several, *itertools.chain(*flags.items()), "-m", module, near(path))
 
