@@ -25,6 +25,7 @@ from preflight.training.plugin.graphs import use_graphs
 from preflight.training.plugin.logbook import Logbook
 from preflight.training.plugin.packing import share_packing
 from preflight.training.plugin.rotary import fuse_rotary
+from preflight.training.plugin.spawning import spare_the_program
 from preflight.training.plugin.stopwatch import Stopwatch
 from preflight.training.plugin.telling import Teller
 
@@ -57,6 +58,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
             let_finish("terminate_handler")
             end_with_parent(*LAUNCHERS)
             end_forks_too()
+        spare_the_program()
         share_packing()
         set_aside()
 
