@@ -50,7 +50,9 @@ def main():
     from axolotl.utils.schemas.config import AxolotlInputConfig
     from pydantic import ValidationError
 
-    gc.freeze()  # Axolotl collects garbage ten times a data set; what the imports left is none
+    from tests.support.forking import fork_what_writes_rows
+
+    fork_what_writes_rows()
 
     def schema():
         """The schema as the project's command generates it now."""
@@ -325,6 +327,7 @@ def main():
         )
     }
     for line in sys.stdin:
+        gc.freeze()  # Axolotl collects garbage ten times a data set; what imports and earlier questions have left is none
         question = json.loads(line)
         answer = calls[question.pop("what")](**question)
         answers.write(json.dumps(answer, default=str) + "\n")

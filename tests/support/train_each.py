@@ -15,7 +15,11 @@ NEEDED = ("axolotl.train", "axolotl.core.builders")
 def main(configs):
     for name in NEEDED:
         importlib.import_module(name)
-    from axolotl.cli.train import do_cli  # not above: the workers that write the tokenised rows import this file
+    from axolotl.cli.train import do_cli
+
+    from tests.support.forking import fork_what_writes_rows
+
+    fork_what_writes_rows()
 
     for config in map(Path, configs):
         if (child := os.fork()) == 0:
