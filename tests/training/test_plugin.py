@@ -1,9 +1,8 @@
 """What the plugin does inside training, on the real Axolotl."""
 
 import json
-import os
 import shutil
-import subprocess
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -21,6 +20,7 @@ from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.packing import once_a_batch
 from preflight.training.plugin.stopwatch import Stopwatch
 from tests.conftest import CHECKOUT, few_rows, in_this_environment, run
+from tests.support import two_ranks
 
 
 def test_packing_changes_no_loss_and_no_gradient(axolotl):
@@ -169,12 +169,12 @@ def test_a_run_that_ends_anyway_ends_though_its_last_loss_is_lost():
 
 
 def test_a_checkpoint_is_described_when_every_process_has_written_its_part(tmp_path):
-    """Two processes of torchrun, the second late, each with a file in the subfolder that DeepSpeed makes."""
+    """Two processes, the second late, each with a file in the subfolder that DeepSpeed makes."""
     mirror.write_settings(tmp_path, mirror.MirrorSettings(to=str(tmp_path / "to"), experiment={}))
     outputs = tmp_path / "outputs"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", CHECKOUT / "tests/support/two_ranks.py", outputs]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    assert two_ranks.run(outputs, port) == [True, True]
     parts = ["global_step10/rank_0.pt", "global_step10/rank_1.pt"]
     assert sorted(manifest.read(outputs / "checkpoint-10").files) == parts
     copied = tmp_path / "to/checkpoint-10"
