@@ -214,7 +214,7 @@ def checkout(tmp_path_factory):
 def smoke(tmp_path_factory):
     checkout = fresh_copy(tmp_path_factory.mktemp("clone"))
     command = ["bash", "-c", readme_commands()[0]]
-    env = in_this_environment() | {"QUESTIONS": "50"}
+    env = in_this_environment() | {"QUESTIONS": "30"}  # 50 take longer and show no more
 
     outputs = checkout / "workspace" / "runs" / "smoke" / "outputs"
 

@@ -19,9 +19,9 @@ def test_train_reaches_what_the_project_promises(smoke):
     assert smoke.resumed.code == 0, smoke.resumed.out[-3000:]
     result = json.loads((smoke.folder / "evaluation.json").read_text())
     assert result["eval_loss_after"] <= 0.6 * result["eval_loss_before"]
-    assert result["questions"] == 50
-    assert result["base_exact"] <= 0.05 * 50
-    assert result["adapter_exact"] >= 0.4 * 50
+    assert result["questions"] == 30
+    assert result["base_exact"] <= 0.05 * 30
+    assert result["adapter_exact"] >= 0.4 * 30
 
 
 def test_train_ends_with_the_figures_of_this_run(smoke):
@@ -29,10 +29,10 @@ def test_train_ends_with_the_figures_of_this_run(smoke):
     end = smoke.resumed.out[-6000:]
     assert f"{result['eval_loss_before']:.3f}" in end
     assert f"{result['eval_loss_after']:.3f}" in end
-    assert f"{result['adapter_exact']} of 50" in end
+    assert f"{result['adapter_exact']} of 30" in end
     executed = result["executed"]["adapter"]
     assert executed["right"] >= result["adapter_exact"]
-    assert f"{executed['right']} of 50 right when run on PostgreSQL" in end
+    assert f"{executed['right']} of 30 right when run on PostgreSQL" in end
     for shown in (
         result["example"]["question"],
         result["example"]["adapter"],
@@ -48,14 +48,14 @@ def test_the_kept_checkpoints_were_judged_and_what_was_measured_is_on_drive(smok
     result = json.loads((smoke.folder / "evaluation.json").read_text())
     choice = result["choice"]
     assert len(choice["right"]) == 2, "of the two that are kept"
-    assert choice["questions"] == 25, "half as many as of the test rows"
+    assert choice["questions"] == 15, "half as many as of the test rows"
     assert choice["right"][f"checkpoint-{choice['step']}"] == max(choice["right"].values())
     assert json.loads((smoke.folder / "outputs/manifest.json").read_text())["chosen_step"] == choice["step"]
     assert f"chosen        {choice['says']}" in smoke.resumed.out
     asked = [int(line) for line in result["executed"]["adapter"]["verdicts"]]
-    assert len(asked) == 50
-    assert sorted(asked) != list(range(1, 51)), "chosen by a seed, as is said"
-    assert f"asked         50 of {result['available']} test rows, chosen by a seed" in smoke.resumed.out
+    assert len(asked) == 30
+    assert sorted(asked) != list(range(1, 31)), "chosen by a seed, as is said"
+    assert f"asked         30 of {result['available']} test rows, chosen by a seed" in smoke.resumed.out
     drive = smoke.checkout / "workspace/drive/MyDrive/sql-codegen-models/smoke"
     assert {"evaluation.json", "history.json", "page.html"} <= {path.name for path in drive.iterdir()}
     assert (smoke.folder.parent / "index.html").exists()
@@ -89,8 +89,8 @@ def test_the_card_says_what_was_measured_in_the_place_of_the_trainers_own(smoke)
     assert (card.data.library_name, card.data.pipeline_tag, "qlora" in card.data.tags) == ("peft", "text-generation", True)
     executed = result["executed"]["adapter"]
     for part in (
-        f"- adapter: {executed['right']} of 50 right when run on PostgreSQL (",
-        f"- asked: 50 of {result['available']} questions of the test rows, chosen by a seed\n",
+        f"- adapter: {executed['right']} of 30 right when run on PostgreSQL (",
+        f"- asked: 30 of {result['available']} questions of the test rows, chosen by a seed\n",
         f"- checkpoint: {result['choice']['says']}\n",
         f"| `train_postgres.jsonl` | training | 2,000 | `{read_content(smoke.checkout / 'sample_data/train_postgres.jsonl').sha256}` |",
     ):
@@ -105,8 +105,8 @@ def test_the_card_says_what_was_measured_in_the_place_of_the_trainers_own(smoke)
 def test_what_to_try_next_is_what_this_run_has_shown(smoke):
     """Its texts have loss on every token, and nothing else is more than noise."""
     result = json.loads((smoke.folder / "evaluation.json").read_text())
-    assert result["cut"]["base"] > 25, "a base that has learnt no end runs on"
-    assert result["cut"]["adapter"] < 5
+    assert result["cut"]["base"] > 15, "a base that has learnt no end runs on"
+    assert result["cut"]["adapter"] < 3
     assert 0.7 < result["prompt_share"] < 0.9
     said = smoke.resumed.out.partition("to try next, by what smoke has shown:\n")[2]
     assert f"{result['prompt_share']:.0%} of the tokens that have loss are schema and question, not answer. " in said
