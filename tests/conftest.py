@@ -254,6 +254,7 @@ def axolotl():
 
 
 def pytest_collection_modifyitems(items):
-    """What trains comes first, then what asks Axolotl: of two workers none is left alone with them at the end."""
+    """What trains and what lives through a whole run comes first, then what asks Axolotl: of two workers none is left alone with them at the
+    end."""
     asking = {item.path for item in items if "axolotl" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (not {"acceptance", "training"} & set(item.path.parts), item.path not in asking))
+    items.sort(key=lambda item: (not {"acceptance", "training", "remote"} & set(item.path.parts), item.path not in asking))

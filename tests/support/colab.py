@@ -11,12 +11,9 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
-import traceback
 from pathlib import Path
 
 ROOT = Path(os.environ.get("COLAB_STANDIN", "."))
@@ -120,6 +117,8 @@ def lose(held, name):
     pid = ROOT / machine["endpoint"] / "content/kit-in/pid"
     if pid.is_file():
         end(int(pid.read_text()))
+    import shutil  # not above: each call starts Python, and few need it
+
     shutil.rmtree(ROOT / machine["endpoint"])
 
 
@@ -277,7 +276,7 @@ def do_download(args, held, fault):
 
 def in_a_kernel(code, folder, environment):
     """Run it in a process of its own, which costs no start of Python; what it said, and what went wrong."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+    with os.fdopen(os.memfd_create("out"), "w+") as out, os.fdopen(os.memfd_create("err"), "w+") as err:
         if not (number := os.fork()):
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
@@ -288,6 +287,8 @@ def in_a_kernel(code, folder, environment):
                 exec(compile(code, "<cell>", "exec"), {"__name__": "__main__"})
                 sys.stdout.flush()
             except BaseException:
+                import traceback
+
                 traceback.print_exc()
             os._exit(0)
         os.waitpid(number, 0)
