@@ -16,10 +16,10 @@ from preflight.findings import Finding
 # and with gradient checkpointing (peaks allocated at 1, 2 and 4 sequences, H200, 2026-11-24)
 LOADED_GIB, SEQUENCE_GIB, CHECKPOINTED_GIB = 4.3, 9.88, 0.92
 MEASURED_LORA = {"lora_r": 16, "lora_target_linear": True}
-# bytes that are not kept of a token in a layer, without checkpointing, times a width: of the input of q, k and v and of gate and up, beside what
-# dropout leaves of it, with stack_lora_products (37.1 GiB allocated in the place of 41.0); of keys and values for heads that share one,
-# with varlen attention and the kit's plugin (41.0 in the place of 44.0; H100, 2026-11-27)
-STACKED_BYTES = SHARED_BYTES = 2 * 2
+# bytes that are not kept of a token in a layer, without checkpointing, times a width: of the input of q, k and v, and of that of gate and up,
+# beside what dropout leaves of it, with stack_lora_products (37.1 GiB allocated in the place of 41.0 for both); of keys and values together for
+# heads that share one, with varlen attention and the kit's plugin (41.0 in the place of 44.0; H100, 2026-11-27)
+STACKED_BYTES, SHARED_BYTES = 2, 2 * 2
 GRAPHS_GIB = 9.3  # more with cuda_graphs, at most: 59.5 GiB reserved where 50.2 were allocated, and 38.2 where 37.1 were (H100, 2026-11-27)
 CONTEXT_GIB = 0.6  # CUDA itself (H200, 2026-11-24)
 NEARLY = 0.95  # of a card's memory
@@ -79,7 +79,9 @@ def estimate(values: Mapping[str, Any], shape: ModelShape | None) -> Memory | No
         return None
     tokens = whole_number(values.get("micro_batch_size"), 1) * sequence_len(values)
     a_sequence = CHECKPOINTED_GIB if values.get("gradient_checkpointing") else SEQUENCE_GIB
-    step = a_sequence * tokens / 2_048 * shape.widths_sum / MISTRAL_7B.widths_sum - _left_out(values, shape, tokens)
+    step = a_sequence * tokens / 2_048 * shape.widths_sum / MISTRAL_7B.widths_sum
+    if not values.get("gradient_checkpointing"):
+        step += (GRAPHS_GIB if values.get("cuda_graphs") else 0) - _left_out(values, shape, tokens)
     fused = any("cut_cross_entropy" in str(plugin) for plugin in values.get("plugins") or ()) or values.get("liger_fused_linear_cross_entropy")
     if not fused:
         step += max(0, shape.vocabulary - MISTRAL_7B.vocabulary) * tokens * LOGIT_BYTES / GIB
@@ -89,15 +91,13 @@ def estimate(values: Mapping[str, Any], shape: ModelShape | None) -> Memory | No
 
 
 def _left_out(values: Mapping[str, Any], shape: ModelShape, tokens: int) -> float:
-    """GiB that the kit's own kernels do without; with cuda_graphs, less what a graph takes."""
-    if values.get("gradient_checkpointing"):
-        return 0
+    """GiB that the kit's own kernels do without, where every layer keeps what it computes."""
     width = 0
     if values.get("stack_lora_products") and values.get("lora_dropout") and values.get("adapter") and not values.get("peft_use_dora"):
-        width += STACKED_BYTES * shape.hidden
+        width += STACKED_BYTES * shape.hidden * sum(bool(values.get(kernel)) for kernel in ("lora_qkv_kernel", "lora_mlp_kernel"))
     if values.get("sdpa_varlen") and values.get("sample_packing"):
         width += SHARED_BYTES * (shape.hidden - shape.key_value)
-    return shape.layers * tokens * width / GIB - (GRAPHS_GIB if values.get("cuda_graphs") else 0)
+    return shape.layers * tokens * width / GIB
 
 
 def _bits(values: Mapping[str, Any]) -> int:
