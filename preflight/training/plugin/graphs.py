@@ -26,13 +26,18 @@ class Stack(nn.Module):  # type: ignore[misc]  # torch is not typed
     def __init__(self, layers: list[nn.Module], position_ids: Tensor) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.forwards = [type(layer).forward.__get__(layer) for layer in layers]
+        self.forwards = [forward_of(layer) for layer in layers]
         self.position_ids = position_ids
 
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         for forward in self.forwards:
             hidden = forward(hidden, position_ids=self.position_ids, position_embeddings=(cos, sin), use_cache=False)
         return hidden
+
+
+def forward_of(layer: nn.Module) -> Any:
+    """The layer's forward as its class has it, whatever was put in its place."""
+    return type(layer).forward.__get__(layer)
 
 
 class Graph:
@@ -48,7 +53,7 @@ class Graph:
         self.failed = ""
         self.said = set[str]()
         for number, layer in enumerate(layers):
-            layer.forward = functools.partial(self._first if number == 0 else self._later, type(layer).forward.__get__(layer))
+            layer.forward = functools.partial(self._first if number == 0 else self._later, forward_of(layer))
 
     def _first(self, plain: Any, hidden: Tensor, **given: Any) -> Tensor:
         self.result = None
