@@ -9,7 +9,7 @@ from preflight.config.adapter_size import adapter_parameters
 from preflight.config.base_model import MISTRAL_7B, ModelShape
 from preflight.config.keys import STEP_KEYS
 from preflight.config.layers import Config
-from preflight.config.values import sequence_len, sequences_on_each, whole_number, world_size
+from preflight.config.values import sequence_len, sequences_on_each, varlen, whole_number, world_size
 from preflight.findings import Finding
 
 # Mistral-7B in 4 bits with LoRA of rank 16, in GiB: what is there before a step, and what a sequence of 2,048 tokens adds, without
@@ -95,7 +95,7 @@ def _left_out(values: Mapping[str, Any], shape: ModelShape, tokens: int) -> floa
     width = 0
     if values.get("stack_lora_products") and values.get("lora_dropout") and values.get("adapter") and not values.get("peft_use_dora"):
         width += STACKED_BYTES * shape.hidden * sum(bool(values.get(kernel)) for kernel in ("lora_qkv_kernel", "lora_mlp_kernel"))
-    if values.get("sdpa_varlen") and values.get("sample_packing"):
+    if varlen(values):
         width += SHARED_BYTES * (shape.hidden - shape.key_value)
     return shape.layers * tokens * width / GIB
 

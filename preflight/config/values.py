@@ -15,6 +15,7 @@ OLD_ATTENTION = {
     "sdp_attention": "sdpa",
     "eager_attention": "eager",
 }
+MASKED = ("", "sdpa", "eager")  # attention that tells packed rows apart by a mask, unless by sdpa_varlen
 ANSWER_ONLY = "preflight.answer_only"  # the `type` of text rows that are trained on their answers alone: a module that Axolotl imports
 
 
@@ -26,6 +27,26 @@ def attention(values: Mapping[str, Any]) -> str:
 def attention_key(values: Mapping[str, Any]) -> str:
     """The key that says it."""
     return next((flag for flag in ("attn_implementation", *OLD_ATTENTION) if values.get(flag)), "attn_implementation")
+
+
+def varlen(values: Mapping[str, Any]) -> bool:
+    """Whether packed rows are told apart by where they begin, without a mask, on a GPU that can: said, or left to Axolotl (its
+    loaders/patch_manager.py turns it on for sdpa)."""
+    said, chosen = values.get("sdpa_varlen"), attention(values)
+    return bool(values.get("sample_packing")) and (chosen == "sdpa" if said is None else bool(said) and chosen in ("", "sdpa"))
+
+
+def why_no_graph(values: Mapping[str, Any]) -> str:
+    """Why no step of such a config can be one CUDA graph, or ''."""
+    reasons = {
+        "a step adds up the gradients of several batches (gradient_accumulation_steps)": sequences_on_each(values)
+        > whole_number(values.get("micro_batch_size"), 1),
+        "gradient_checkpointing computes layers again": values.get("gradient_checkpointing"),
+        "rows are not packed, so batches differ in shape": not values.get("sample_packing"),
+        "attention reads a mask (sdpa_varlen is off)": attention(values) in MASKED and not varlen(values),
+        "only the layers of one GPU, or of each under ddp, are whole": any(values.get(key) for key in ("fsdp", "fsdp_config", "deepspeed")),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def interval(values: Mapping[str, Any], kind: str) -> float:

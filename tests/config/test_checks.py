@@ -88,7 +88,10 @@ WRONG = [
     (GRAPHS | {"gradient_accumulation_steps": 2}, {}, ("config.graphs-unused", WARNING)),
     (GRAPHS | {"gradient_checkpointing": True}, {}, ("config.graphs-unused", WARNING)),
     (GRAPHS | {"sample_packing": False}, {}, ("config.graphs-unused", WARNING)),
-    (GRAPHS | {"sdpa_varlen": None}, {}, ("config.graphs-unused", WARNING)),
+    (GRAPHS | {"sdpa_varlen": False}, {}, ("config.graphs-unused", WARNING)),
+    (GRAPHS | {"attn_implementation": "eager"}, {}, ("config.graphs-unused", WARNING)),
+    (GRAPHS | {"attn_implementation": None, "sdpa_varlen": None}, {}, ("config.graphs-unused", WARNING)),
+    (GRAPHS | {"deepspeed": "zero2.json"}, {"installed": frozenset({"axolotl", "deepspeed"})}, ("config.graphs-unused", WARNING)),
     ({"attn_implementation": "flash_attention_2"}, {}, ("config.attention-missing", ERROR)),
     ({"attn_implementation": "xformers"}, {"installed": frozenset({"kernels"})}, ("config.attention-missing", ERROR)),
     ({"deepspeed": "zero2.json"}, {"installed": frozenset({"axolotl"})}, ("config.package-missing", ERROR)),
@@ -125,6 +128,9 @@ RIGHT = [
     ({"lora_qkv_kernel": False}, {}),
     (EIGHT_BITS, {"compute_capability": (8, 9)}),
     (GRAPHS, {}),
+    (GRAPHS | {"sdpa_varlen": None}, {}),  # Axolotl turns it on by itself
+    (GRAPHS | {"sdpa_varlen": None, "attn_implementation": None, "sdp_attention": True}, {}),
+    (GRAPHS | {"sdpa_varlen": None, "attn_implementation": "flash_attention_2"}, {"installed": frozenset({"axolotl", "flash-attn"})}),  # no mask
     ({"lora_mlp_kernel": True, "lora_qkv_kernel": True, "lora_o_kernel": True}, {}),
     ({"warmup_ratio": 0.03, "save_strategy": "steps"}, {}),
     ({"base_model": None}, {"reported": frozenset({"base_model"})}),

@@ -2,10 +2,10 @@
 
 import logging
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
+from axolotl.utils.dict import DictDefault
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import MistralConfig, MistralForCausalLM
@@ -181,13 +181,17 @@ def test_a_capture_that_fails_costs_no_run(stand_in, model, caplog, monkeypatch)
     ("changes", "why"),
     [
         ({}, ""),
-        ({"gradient_accumulation_steps": 2}, "gradients of several batches are added up, and a graph writes each to the same place"),
+        ({"gradient_accumulation_steps": 2}, "a step adds up the gradients of several batches (gradient_accumulation_steps)"),
         ({"gradient_checkpointing": True}, "gradient_checkpointing computes layers again"),
     ],
 )
 def test_configs_that_are_no_graph(monkeypatch, model, caplog, changes, why):
-    cfg = SimpleNamespace(**{"gradient_accumulation_steps": 1, "gradient_checkpointing": None, "sequence_len": 8} | changes)
-    assert graphs.why_not(cfg) == "there is no GPU"
+    cfg = DictDefault({"gradient_accumulation_steps": 1, "attn_implementation": "sdpa", "sample_packing": True, "sequence_len": 8} | changes)
+    plain = model.get_decoder().layers[0].forward
+    graphs.use_graphs(model, cfg)
+    assert caplog.messages == ["cuda_graphs: they are left off: there is no GPU"]
+    assert model.get_decoder().layers[0].forward == plain
+    caplog.clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     graphs.use_graphs(model, cfg)
     assert caplog.messages == ([f"cuda_graphs: they are left off: {why}"] if why else [])

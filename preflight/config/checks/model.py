@@ -1,11 +1,10 @@
 """The model, the adapter and how they are computed."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from preflight.config.checks.situation import Situation, finding
 from preflight.config.layers import Config
-from preflight.config.values import OLD_ATTENTION, attention, attention_key, whole_number
+from preflight.config.values import OLD_ATTENTION, attention, attention_key, why_no_graph
 from preflight.findings import Finding
 
 KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
@@ -106,37 +105,24 @@ def check_kernels(config: Config, situation: Situation) -> Iterator[Finding]:
 def check_fp8(config: Config, situation: Situation) -> Iterator[Finding]:
     """`config.fp8-unused`: what keeps every product in bf16 in spite of fp8_frozen_weights."""
     capability = situation.compute_capability
-    yield from _unused(
-        config,
-        "config.fp8-unused",
-        "fp8_frozen_weights",
-        {
-            "the weights are not loaded in 4 bits": not config.values.get("load_in_4bit"),
-            "no lora_*_kernel is on, which is where it works": not any(config.values.get(key) for key in KERNELS),
-            "with DoRA the kernels need the weights themselves": config.values.get("peft_use_dora"),
-            f"a GPU of compute capability {'.'.join(map(str, capability or ()))} has no 8-bit products (8.9 and up have)": capability
-            and capability < (8, 9),
-        },
-    )
+    reasons = {
+        "the weights are not loaded in 4 bits": not config.values.get("load_in_4bit"),
+        "no lora_*_kernel is on, which is where it works": not any(config.values.get(key) for key in KERNELS),
+        "with DoRA the kernels need the weights themselves": config.values.get("peft_use_dora"),
+        f"a GPU of compute capability {'.'.join(map(str, capability or ()))} has no 8-bit products (8.9 and up have)": capability
+        and capability < (8, 9),
+    }
+    yield from _unused(config, "config.fp8-unused", "fp8_frozen_weights", next((reason for reason, holds in reasons.items() if holds), ""))
 
 
 def check_graphs(config: Config, situation: Situation) -> Iterator[Finding]:
     """`config.graphs-unused`: what has every step started by Python in spite of cuda_graphs."""
-    values = config.values
-    reasons = {
-        "a step adds up the gradients of several batches (gradient_accumulation_steps)": whole_number(values.get("gradient_accumulation_steps"), 1)
-        > 1,
-        "gradient_checkpointing computes layers again": values.get("gradient_checkpointing"),
-        "rows are not packed, so batches differ in shape": not values.get("sample_packing"),
-        "without sdpa_varlen attention reads a mask": not values.get("sdpa_varlen"),
-        "only the layers of one GPU, or of each under ddp, are whole": values.get("fsdp_config") or values.get("deepspeed"),
-    }
-    yield from _unused(config, "config.graphs-unused", "cuda_graphs", reasons)
+    yield from _unused(config, "config.graphs-unused", "cuda_graphs", why_no_graph(config.values))
 
 
-def _unused(config: Config, code: str, key: str, reasons: Mapping[str, Any]) -> Iterator[Finding]:
-    """The first reason that holds why a key of the kit's own, which is on, changes nothing."""
-    if config.values.get(key) and (reason := next((reason for reason, holds in reasons.items() if holds), "")):
+def _unused(config: Config, code: str, key: str, reason: str) -> Iterator[Finding]:
+    """Why a key of the kit's own, which is on, changes nothing."""
+    if config.values.get(key) and reason:
         yield finding(config, code, "warning", key, f"{key}: {reason}, so it changes nothing", f"delete it, or --set {key}=false")
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from preflight.config.values import why_no_graph
 from preflight.training.plugin import packing
 
 LOG = logging.getLogger(__name__)
@@ -131,18 +132,9 @@ def _in_this_thread() -> Iterator[None]:
         torch.cuda.graph = plain
 
 
-def why_not(cfg: Any) -> str:
-    """Why no step of this config can be a graph, or ''."""
-    if not torch.cuda.is_available():
-        return "there is no GPU"
-    if (cfg.gradient_accumulation_steps or 1) > 1:
-        return "gradients of several batches are added up, and a graph writes each to the same place"
-    return "gradient_checkpointing computes layers again" if cfg.gradient_checkpointing else ""
-
-
 def use_graphs(model: Any, cfg: Any) -> None:
     """Have this model's layers run as a graph while they train."""
-    if reason := why_not(cfg):
+    if reason := why_no_graph(cfg) if torch.cuda.is_available() else "there is no GPU":
         LOG.warning("cuda_graphs: they are left off: %s", reason)
     else:
         Graph(list(model.get_decoder().layers), cfg.sequence_len)
