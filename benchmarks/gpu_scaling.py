@@ -5,7 +5,8 @@
     python benchmarks/gpu_scaling.py --resume            a run that one GPU begins and all resume
 
 Each run is what preflight writes and the command that it prints. Steps hold the same rows everywhere, so the losses of all runs
-should be the same, and a step on N GPUs take 1/N of the time.
+should be the same, and a step on N GPUs take 1/N of the time. The 7B logs as often as its config does: at each log Python waits for
+the GPU, which is then idle until the next step is launched.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def main() -> None:
     args = parser.parse_args()
     gpus = inspect_gpus().gpus
     here = len(gpus)
-    arguments = ["axolotl_configs/smoke.yaml", "--set", "device=null"]
+    arguments = ["axolotl_configs/smoke.yaml", "--set", "device=null", "--set", "logging_steps=1"]
     if args.shape == "7b":
         from gpu_training import make_model
         from rows import write_rows
@@ -67,7 +68,13 @@ def main() -> None:
             "load_best_model_at_end=false",
         ]
     half = args.steps // 2
-    for key, value in {"max_steps": args.steps, "save_steps": half, "eval_strategy": "'no'", "eval_steps": "null", "logging_steps": 1}.items():
+    for key, value in {
+        "max_steps": args.steps,
+        "save_steps": half,
+        "eval_strategy": "'no'",
+        "eval_steps": "null",
+        "use_tensorboard": "false",
+    }.items():
         arguments += ["--set", f"{key}={value}"]
     arguments += [part for change in args.changes for part in ("--set", change)]
     print(f"{here} x {gpus[0].name if gpus else 'no GPU'}, {time.strftime('%Y-%m-%d')}")
@@ -117,6 +124,7 @@ def read(name: str, outputs: Path) -> Run:
 
 
 def shown(run: Run, plain: Run) -> str:
+    # what transformers logs is the mean of the steps since the last log
     far = max(abs(run.losses[step] - plain.losses[step]) for step in plain.losses) if run.losses.keys() == plain.losses.keys() else None
     speed = (
         f"a step {run.step_s:.3f} s, {plain.step_s / run.step_s:.2f} times the plain run" if run.step_s and plain.step_s else "no record of a step"

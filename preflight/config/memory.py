@@ -20,7 +20,9 @@ MEASURED_LORA = {"lora_r": 16, "lora_target_linear": True}
 # beside what dropout leaves of it, with stack_lora_products (37.1 GiB allocated in the place of 41.0 for both); of keys and values together for
 # heads that share one, with varlen attention and the kit's plugin (41.0 in the place of 44.0; H100, 2026-11-27)
 STACKED_BYTES, SHARED_BYTES = 2, 2 * 2
-GRAPHS_GIB = 9.3  # more with cuda_graphs, at most: 59.5 GiB reserved where 50.2 were allocated, and 38.2 where 37.1 were (H100, 2026-11-27)
+# more with cuda_graphs (H100, 2026-11-27): 38.2 GiB reserved where 37.1 were allocated, 38.8 with fp8_frozen_weights: true; 59.5 where 50.2 were, with kept.
+# Of 4 x 2,048 tokens, 2 x 2,048 took 21.7 in all
+GRAPHS_GIB, GRAPHS_KEPT_GIB = 1.7, 9.3
 CONTEXT_GIB = 0.6  # CUDA itself (H200, 2026-11-24)
 NEARLY = 0.95  # of a card's memory
 DOUBT = 1.15  # of what was not measured: 8 and 16 bits, whole models, trained embeddings
@@ -81,7 +83,8 @@ def estimate(values: Mapping[str, Any], shape: ModelShape | None) -> Memory | No
     a_sequence = CHECKPOINTED_GIB if values.get("gradient_checkpointing") else SEQUENCE_GIB
     step = a_sequence * tokens / 2_048 * shape.widths_sum / MISTRAL_7B.widths_sum
     if not values.get("gradient_checkpointing"):
-        step += (GRAPHS_GIB if values.get("cuda_graphs") else 0) - _left_out(values, shape, tokens)
+        graphs = GRAPHS_KEPT_GIB if values.get("fp8_frozen_weights") == "kept" else GRAPHS_GIB * tokens / 8_192
+        step += (graphs if values.get("cuda_graphs") else 0) - _left_out(values, shape, tokens)
     fused = any("cut_cross_entropy" in str(plugin) for plugin in values.get("plugins") or ()) or values.get("liger_fused_linear_cross_entropy")
     if not fused:
         step += max(0, shape.vocabulary - MISTRAL_7B.vocabulary) * tokens * LOGIT_BYTES / GIB

@@ -16,8 +16,10 @@ from preflight.findings import to_plain
 # tokens/s in one run, 2026-11-27)
 MATMUL_S, OTHER_S, STACKED_S = 0.38, 0.175, 0.13
 # what of MATMUL_S is left with fp8_frozen_weights: kept 18,974 and 14,442 tokens/s in turn in one run; true 16,929 and kept 17,759 in another (H100,
-# 2026-11-26). Python then holds the GPU up, and stacked products gain nothing; with cuda_graphs too, kept came to 22,883 (2026-11-27)
-FP8_KEPT, FP8_UNPACKED, FP8_GRAPHS = 0.65, 0.73, 0.59
+# 2026-11-26). Python then holds the GPU up, and stacked products gain nothing; with cuda_graphs too, kept came to 23,114 and true to 22,118 beside it
+# (2026-11-27)
+FP8_KEPT, FP8_UNPACKED = 0.65, 0.73
+FP8_KEPT_GRAPHS, FP8_UNPACKED_GRAPHS = 0.59, 0.63
 CHECKPOINTING = 1.45  # a step with gradient checkpointing takes that much longer (H200, 2026-11-24)
 REFERENCE_TFLOPS, REFERENCE_TB_S = 681.0, 3.35
 REFERENCE_TOKENS = 4 * 2_048
@@ -26,9 +28,10 @@ MEASURED_ON = "an H100", "2026-11-27"  # the card that the table was measured on
 # config on four machines differed by 2%
 MEASURED_TIERS = {"h100": (0.96, 1.04, "2026-11-27")}
 SMALLEST = 0.1  # of Mistral-7B's weights: below it a step waits for Python and not for the GPU, and the table says nothing
-# a step on 2 H100s over half of one's, and when it was seen (docs/scaling.md): 0.429, 0.46 and 0.90 s where one takes 0.510; with cuda_graphs 0.304 s
+# a step on 2 H100s over half of one's, and when it was seen (docs/scaling.md): 0.429, 0.46 and 0.90 s where one takes 0.510; with cuda_graphs 0.276 s
+# where one with them takes 0.497, and 0.194 of 0.346 with fp8_frozen_weights: kept
 SHARED_OUT = {"ddp": (1.68, "2026-11-27"), "deepspeed_zero2": (1.8, "2026-11-25"), "fsdp2": (3.5, "2026-11-25")}
-SHARED_GRAPHS = {"ddp": (1.19, "2026-11-27")}
+SHARED_GRAPHS = {"ddp": (1.12, "2026-11-27")}
 SCALED = (0.85, 1.4)  # of a step's time on a card that was not measured: an estimate
 SEEN = (0.95, 1.07)  # of the mean of a run on this very machine; p10 to p90 of a run's steps spans about 10%
 EVALUATED = 0.45  # of a training step's time for as many tokens: no backward pass, no optimizer (an estimate)
@@ -134,5 +137,6 @@ def _parts(values: Mapping[str, Any]) -> tuple[float, float]:
     fp8, graphs = values.get("fp8_frozen_weights"), bool(values.get("cuda_graphs"))
     other = STACKED_S if values.get("stack_lora_products") and (graphs or not fp8) else OTHER_S
     if fp8 == "kept":
-        return MATMUL_S * (FP8_GRAPHS if graphs else FP8_KEPT), other
-    return MATMUL_S * (FP8_UNPACKED if fp8 else 1), other
+        return MATMUL_S * (FP8_KEPT_GRAPHS if graphs else FP8_KEPT), other
+    unpacked = FP8_UNPACKED_GRAPHS if graphs else FP8_UNPACKED
+    return MATMUL_S * (unpacked if fp8 else 1), other
