@@ -23,7 +23,7 @@ from preflight.training.plugin.divergence import Divergence
 from preflight.training.plugin.fp8 import use_fp8
 from preflight.training.plugin.graphs import use_graphs
 from preflight.training.plugin.logbook import Logbook
-from preflight.training.plugin.packing import share_packing
+from preflight.training.plugin.packing import fork_for_groups, share_packing
 from preflight.training.plugin.rotary import fuse_rotary
 from preflight.training.plugin.spawning import spare_the_program
 from preflight.training.plugin.stopwatch import Stopwatch
@@ -60,6 +60,7 @@ class KitPlugin(BasePlugin):  # type: ignore[misc]  # axolotl is not typed
             end_forks_too()
         spare_the_program()
         share_packing()
+        fork_for_groups()
         set_aside()
 
     def pre_model_load(self, cfg: Any) -> None:
