@@ -13,11 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from axolotl.kernels import swiglu as axolotl
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from preflight.training.plugin import thin
 
 TOKENS, HIDDEN, INNER, RANK, SCALE = 8_192, 4_096, 14_336, 16, 2.0
 TINY = 1e-6  # a product that changes nothing; of 0 cuBLAS does none
@@ -49,6 +46,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiles", action="store_true", help="time other tiles too")
     args = parser.parse_args()
+    from axolotl.kernels import swiglu as axolotl  # seconds that --help does not need
+
+    from preflight.training.plugin import thin
+
     print(f"{torch.cuda.get_device_name()}, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}")
     total, left, right, mask = some(TOKENS, HIDDEN), some(TOKENS, 3 * RANK, scale=0.1), some(3 * RANK, HIDDEN, scale=0.1), some(TOKENS, HIDDEN) > -1.3
     gate, up, grad = (some(TOKENS, INNER) for _ in range(3))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT, environment, in_small_disk, run, tree, with_full_disk
+from tests.conftest import CHECKOUT, environment, few_rows, in_small_disk, run, tree, with_full_disk
 
 SMOKE = "axolotl_configs/smoke.yaml"
 CONTRACT = {"ok", "findings", "workspace", "gpu", "data", "checkpoints", "plan", "config_path", "command"}
@@ -340,8 +340,9 @@ def test_the_plan_says_what_follows_from_the_rows(preflight):
     assert "Mistral 7B v0.1, as mistral_common ships it" in text
 
 
-def test_one_row_is_shown_as_the_trainer_sees_it(preflight):
-    config, *options = ("axolotl_configs/mistral_qlora_chat.yaml", "--gpu", "l4", "--data", "sample_data/messages")
+def test_one_row_is_shown_as_the_trainer_sees_it(preflight, tmp_path):
+    rows = few_rows(tmp_path / "rows", "sample_data/messages")
+    config, *options = ("axolotl_configs/mistral_qlora_chat.yaml", "--gpu", "l4", "--data", rows)
     ran = preflight(config, *options, "--set", "base_model=sample_data/smoke_base", "--show-example", "3", "--json")
     example = ran.json["example"]
     turns = json.loads((CHECKOUT / "sample_data/messages/train_postgres.jsonl").read_text().splitlines()[2])["messages"]

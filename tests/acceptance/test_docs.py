@@ -60,9 +60,8 @@ def test_each_command_is_run_or_marked():
 
 
 @pytest.mark.parametrize(("page", "command"), PREFLIGHTS, ids=[command for _, command in PREFLIGHTS])
-def test_the_preflights_of_the_pages_run(page, command, tmp_path):
-    arguments = shlex.split(command)[3:]
-    ran = run(sys.executable, "-m", "preflight", *arguments, "--workspace", tmp_path / "workspace")
+def test_the_preflights_of_the_pages_run(page, command, preflight):
+    ran = preflight(*shlex.split(command)[3:])
     assert ran.code == 0, ran.out
 
 
