@@ -186,7 +186,7 @@ def fresh_copy(to: Path) -> Path:
 
 def few_rows(folder: Path, source: str = "sample_data") -> Path:
     """The folder, with the first sample rows in it: enough for a training that is only begun, and for its evaluations."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, count in (("train", 150), ("val", 12), ("test", 12)):
         lines = (CHECKOUT / source / f"{name}_postgres.jsonl").read_text().splitlines(keepends=True)
         (folder / f"{name}_postgres.jsonl").write_text("".join(lines[:count]))

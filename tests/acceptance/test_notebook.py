@@ -17,7 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 from preflight.cli import notebook
 from preflight.data.archives import pack
-from tests.conftest import CHECKOUT, fresh_copy
+from tests.conftest import CHECKOUT, few_rows, fresh_copy
 from tests.data.test_download import Server
 from tests.support.drive import can_mount
 from tests.support.sessions import TOKEN, Machine
@@ -141,11 +141,6 @@ def machine(tmp_path, repository):
     one.vanish()
 
 
-def copy_rows(folder):
-    for name in ("train", "val", "test"):
-        shutil.copy(CHECKOUT / f"sample_data/{name}_postgres.jsonl", folder)
-
-
 def cut_off(machine, checkpoint, settings):
     """Run all, and the machine is taken away once Drive has this checkpoint."""
     session = os.fork()  # a process of its own, which goes with its kernel
@@ -173,10 +168,13 @@ def resumed_at(said):
 def test_a_run_of_three_machines_ends_as_one_that_nothing_disturbed(machine, tmp_path):
     """The story of most users: rows on Drive, run all, a disconnect in the middle of training, run all, another, run all; and once more on
     a fourth machine for good measure. What comes out is bit for bit what one machine makes that is never taken away."""
-    undisturbed = Machine(tmp_path / "elsewhere/workspace", **{name: json.loads(value) for name, _, value in (step.partition("=") for step in STEPS)})
+    elsewhere = few_rows(tmp_path / "rows")
+    values = {name: json.loads(value) for name, _, value in (step.partition("=") for step in STEPS)}
+    values |= {"datasets.0.path": str(elsewhere / "train_postgres.jsonl"), "test_datasets.0.path": str(elsewhere / "val_postgres.jsonl")}
+    undisturbed = Machine(tmp_path / "elsewhere/workspace", **values)
     undisturbed.workspace.parent.mkdir()
     undisturbed.run()
-    copy_rows(machine.rows)
+    few_rows(machine.rows)
     settings = {"OVERRIDES": [*STEPS, *ROWS]}
 
     cut_off(machine, 12, settings)
@@ -217,16 +215,14 @@ def test_a_run_of_three_machines_ends_as_one_that_nothing_disturbed(machine, tmp
 
 @pytest.mark.parametrize("way", ["a zip on Drive", "an address", "a folder"])
 def test_rows_come_from_wherever_the_settings_say(machine, tmp_path, way):
-    server, there = Server(), tmp_path / "rows"
-    there.mkdir()
-    copy_rows(there)
+    server, there = Server(), few_rows(tmp_path / "rows")
     pack([there / f"{name}_postgres.jsonl" for name in ("train", "val", "test")], machine.rows / "data.zip", 10**9, lambda what, done, total: None)
     server.body, server.answers = (machine.rows / "data.zip").read_bytes(), ["whole"]
     source = {"a zip on Drive": f"{machine.root}/drive/MyDrive/sql-codegen-data/data.zip", "an address": server.address(), "a folder": str(there)}
     said = machine.run(until="verify", DATA=source[way], OVERRIDES=[*STEPS, *ROWS])
     server.shutdown()
     server.server_close()
-    assert "2,000 rows" in said["verify"]
+    assert "150 rows" in said["verify"]
     assert "Start training with:" in said["verify"]
     assert (machine.root / "data/train_postgres.jsonl").read_bytes() == (there / "train_postgres.jsonl").read_bytes()
 
