@@ -44,8 +44,8 @@ class Ran:
 
 
 def environment(gpus=None):
-    """This process's variables, with the fake driver in the place of NVIDIA's."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("COLAB_", "AXOLOTL_"))}
+    """This process's variables, with the fake driver in the place of NVIDIA's. Output is buffered, as a person's shell has it."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("COLAB_", "AXOLOTL_", "PYTHONUNBUFFERED"))}
     env |= {"PYTHONPATH": str(FAKES), "COLUMNS": "110"}
     if gpus is not None:
         env["FAKE_GPUS"] = json.dumps(gpus)

@@ -63,8 +63,8 @@ def test_the_resolved_yaml_holds_every_value_of_the_file_and_the_layers(prefligh
 
 @pytest.fixture
 def few(tmp_path):
-    """Options for rows that a process is done with in a second."""
-    return ["--data", str(few_rows(tmp_path / "few")), "--set", "save_steps=5", "--set", "eval_steps=5"]
+    """Options for rows that a process is done with in a second, and a workspace without a run of others."""
+    return ["--data", str(few_rows(tmp_path / "few")), "--set", "save_steps=5", "--set", "eval_steps=5", "--workspace", str(tmp_path / "ws")]
 
 
 def test_telemetry_stays_as_the_user_set_it(few):
@@ -218,8 +218,8 @@ def test_ctrl_c_while_staging_leaves_nothing(tmp_path):
     assert tree(workspace) == {".staging.lock": b""}
 
 
-def test_no_heavy_import(few, tmp_path):
-    ran = run(sys.executable, "-X", "importtime", "-m", "preflight", SMOKE, *few, "--workspace", tmp_path / "ws")
+def test_no_heavy_import(few):
+    ran = run(sys.executable, "-X", "importtime", "-m", "preflight", SMOKE, *few)
     assert ran.code == 0
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.err.splitlines() if line.startswith("import time:")}
     assert "rich" in imported
