@@ -16,6 +16,12 @@ from tests.conftest import CHECKOUT, run
 PIP = SimpleNamespace(**runpy.run_path(str(CHECKOUT / "scripts/pip_settings.py")))
 
 
+def without_settings():
+    """The variables, without this machine's own settings of pip and uv, which are not what is tested."""
+    env = {name: value for name, value in os.environ.items() if name not in ("VENV", "INSTALLER") and not name.startswith(("UV_", "PIP_"))}
+    return env | {"PIP_CONFIG_FILE": os.devnull}
+
+
 def set_up(folder, **more):
     """A set-up that installs one small package, on a PATH without uv."""
     (folder / "scripts").mkdir(parents=True)
@@ -24,14 +30,12 @@ def set_up(folder, **more):
     for name, content in {"requirements.txt": "packaging>=25\n", "requirements-dev.txt": "", "constraints.txt": "packaging==26.0\n"}.items():
         (folder / name).write_text(content)
     without = [part for part in os.environ["PATH"].split(":") if not Path(part, "uv").exists()]
-    env = {name: value for name, value in os.environ.items() if name not in ("VENV", "INSTALLER") and not name.startswith(("UV_", "PIP_"))}
-    env["PIP_CONFIG_FILE"] = os.devnull  # this machine's own settings are not what is tested
-    return run("scripts/setup.sh", cwd=folder, env=env | {"PATH": ":".join(without), "PYTHON": sys.executable} | more)
+    return run("scripts/setup.sh", cwd=folder, env=without_settings() | {"PATH": ":".join(without), "PYTHON": sys.executable} | more)
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    if subprocess.run([sys.executable, "-m", "pip", "index", "versions", "uv"], capture_output=True).returncode:
+    if subprocess.run([sys.executable, "-m", "pip", "index", "versions", "uv"], capture_output=True, env=without_settings()).returncode:
         pytest.skip("no package registry can be reached")
     folder = tmp_path_factory.mktemp("setup")
     return folder, set_up(folder)
