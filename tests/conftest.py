@@ -193,6 +193,11 @@ def few_rows(folder: Path, source: str = "sample_data") -> Path:
     return folder
 
 
+def few_options(folder: Path) -> list[str]:
+    """The options of such a preflight: the sample rows' intervals are longer than its run."""
+    return ["--data", str(few_rows(folder)), "--set", "save_steps=5", "--set", "eval_steps=5"]
+
+
 def readme_commands() -> list[str]:
     """The README's first block of commands."""
     block = (CHECKOUT / "README.md").read_text().partition("```sh\n")[2].partition("```")[0]

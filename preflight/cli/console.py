@@ -30,7 +30,7 @@ def guarded(program: str, command: Callable[[], int], interrupted: str = INTERRU
         print(f"\r{interrupted}" if sys.stderr.isatty() else interrupted, file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader went away, as `| head` does
-        _print_no_more()
+        _drop_what_is_stuck()
         return EXIT_ERROR
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] == "preflight":
@@ -40,17 +40,19 @@ def guarded(program: str, command: Callable[[], int], interrupted: str = INTERRU
         return EXIT_USAGE
     except Exception as error:
         if is_full(error):  # of what is printed, or of a file that was asked for
-            if getattr(error, "filename", None) is None:
-                _print_no_more()
+            _drop_what_is_stuck()
             print(f"{program}: {error.strerror}", file=sys.stderr)
             return EXIT_ERROR
         print(f"{program}: internal error, please report it with {log_crash(error)}", file=sys.stderr)
         return EXIT_FAULT
 
 
-def _print_no_more() -> None:
-    """What is buffered and could not be printed is not tried again while Python ends, which would then exit with 120."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop_what_is_stuck() -> None:
+    """What is buffered and can't be printed is not tried again while Python ends, which would then exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

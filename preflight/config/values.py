@@ -46,6 +46,11 @@ def why_no_graph(values: Mapping[str, Any]) -> str:
         "attention reads a mask (sdpa_varlen is off)": attention(values) in MASKED and not varlen(values),
         "only the layers of one GPU, or of each under ddp, are whole": any(values.get(key) for key in ("fsdp", "fsdp_config", "deepspeed")),
     }
+    return first_that_holds(reasons)
+
+
+def first_that_holds(reasons: Mapping[str, Any]) -> str:
+    """The first reason whose condition is true, or ''."""
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT, environment, few_rows, in_small_disk, run, tree, with_full_disk
+from tests.conftest import CHECKOUT, environment, few_options, few_rows, in_small_disk, run, tree, with_full_disk
 
 SMOKE = "axolotl_configs/smoke.yaml"
 CONTRACT = {"ok", "findings", "workspace", "gpu", "data", "checkpoints", "plan", "config_path", "command"}
@@ -64,7 +64,7 @@ def test_the_resolved_yaml_holds_every_value_of_the_file_and_the_layers(prefligh
 @pytest.fixture
 def few(tmp_path):
     """Options for rows that a process is done with in a second, and a workspace without a run of others."""
-    return ["--data", str(few_rows(tmp_path / "few")), "--set", "save_steps=5", "--set", "eval_steps=5", "--workspace", str(tmp_path / "ws")]
+    return [*few_options(tmp_path / "few"), "--workspace", str(tmp_path / "ws")]
 
 
 def test_telemetry_stays_as_the_user_set_it(few):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from preflight.cli.launch import read_report
-from tests.conftest import CHECKOUT, environment, few_rows, run
+from tests.conftest import CHECKOUT, environment, few_options, run
 
 LAUNCHERS = ("accelerate", "torchrun", "axolotl", "ray")
 STAND_IN = """#!{python}
@@ -44,10 +44,7 @@ def train(venv, workspace, *options, gpus=None):
     """(what `scripts/train.sh` printed, how launchers were called)."""
     (venv / "called.jsonl").unlink(missing_ok=True)
     env = environment(gpus) | {"VENV": str(venv)}
-    rows = workspace.parent / "rows"
-    if not rows.exists():
-        few_rows(rows)
-    few = ("--data", rows, "--set", "save_steps=5", "--set", "eval_steps=5")
+    few = few_options(workspace.parent / "rows")
     ran = run("bash", "scripts/train.sh", "axolotl_configs/smoke.yaml", "--workspace", workspace, *few, *options, env=env)
     called = (venv / "called.jsonl").read_text().splitlines() if (venv / "called.jsonl").exists() else []
     return ran, [json.loads(line) for line in called]

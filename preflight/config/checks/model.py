@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from preflight.config.checks.situation import Situation, finding
 from preflight.config.layers import Config
-from preflight.config.values import OLD_ATTENTION, attention, attention_key, why_no_graph
+from preflight.config.values import OLD_ATTENTION, attention, attention_key, first_that_holds, why_no_graph
 from preflight.findings import Finding
 
 KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
@@ -112,7 +112,7 @@ def check_fp8(config: Config, situation: Situation) -> Iterator[Finding]:
         f"a GPU of compute capability {'.'.join(map(str, capability or ()))} has no 8-bit products (8.9 and up have)": capability
         and capability < (8, 9),
     }
-    yield from _unused(config, "config.fp8-unused", "fp8_frozen_weights", next((reason for reason, holds in reasons.items() if holds), ""))
+    yield from _unused(config, "config.fp8-unused", "fp8_frozen_weights", first_that_holds(reasons))
 
 
 def check_graphs(config: Config, situation: Situation) -> Iterator[Finding]:

@@ -72,7 +72,7 @@ def fork_for_groups() -> None:
         groups = -(-len(sequence_lengths) // group_size)
         if groups > 1 and num_processes != 1:
             multipack.pack_group(sequence_lengths[:0], 0, bin_capacity, 0, bin_size, more.get("safe_mode", True))
-        processes = max(1, groups if num_processes is None else min(groups, num_processes))
+        processes = num_processes and max(1, min(groups, num_processes))
         return pack(sequence_lengths, bin_capacity, group_size, bin_size, num_processes=processes, **more)
 
     if not hasattr(pack, "__wrapped__"):
