@@ -13,7 +13,6 @@ memory are those of the real one, losses are not. Rows are made by a seed. Nothi
 
 import argparse
 import json
-import math
 import os
 import shutil
 import statistics
@@ -21,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
 import history  # noqa: E402
+from gpu_results import Result, medians, shown, table  # noqa: E402
 from rows import write_rows  # noqa: E402
 
 from preflight.checkpoints.stage import PLUGIN  # noqa: E402
@@ -53,21 +52,6 @@ OFFLINE = {
     "UNSLOTH_DISABLE_STATISTICS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One run of a variant: real tokens a second over the steps that count, and the memory they took."""
-
-    variant: str
-    tokens_per_second: float
-    tokens_per_step: float
-    allocated_gib: float
-    reserved_gib: float
-    first_step_s: float
-    losses: tuple[float, ...]  # of every 5 steps
-    tokens: tuple[int, ...]  # of each step
-    spread: float  # 90th over 10th percentile of a step's seconds
 
 
 def main() -> None:
@@ -232,41 +216,6 @@ def write_yaml(name: str, settings: dict[str, str], own: list[str], model: Path,
     path = args.work / "variant.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
-
-
-def shown(result: Result, bound: float) -> str:
-    return (
-        f"{result.variant:<44} {result.tokens_per_second:>8,.0f} tokens/s  {result.tokens_per_second / bound:>4.0%} of the bound  "
-        f"{result.allocated_gib:>5.1f} GiB allocated, {result.reserved_gib:>5.1f} reserved  {result.tokens_per_step:>6,.0f} tokens a step  "
-        f"first step after {result.first_step_s:.0f} s  loss {result.losses[0]:.3f} to {result.losses[-1]:.3f}"
-    )
-
-
-def medians(results: list[Result]) -> list[Result]:
-    """Of each variant the median of its runs, slowest first."""
-    by_name: dict[str, list[Result]] = {}
-    for result in results:
-        by_name.setdefault(result.variant, []).append(result)
-    middle = [
-        replace(
-            runs[0], tokens_per_second=statistics.median(run.tokens_per_second for run in runs), reserved_gib=max(run.reserved_gib for run in runs)
-        )
-        for runs in by_name.values()
-    ]
-    return sorted(middle, key=lambda result: result.tokens_per_second)
-
-
-def table(results: list[Result], bound: float) -> str:
-    """As docs/benchmarks.md shows it."""
-    middle = medians(results)
-    slowest = middle[0].tokens_per_second if middle else math.nan
-    lines = ["| variant | tokens/s | times the slowest | of the bound | allocated GiB | reserved GiB |", "|---|---|---|---|---|---|"]
-    lines += [
-        f"| {one.variant} | {one.tokens_per_second:,.0f} | {one.tokens_per_second / slowest:.2f} | {one.tokens_per_second / bound:.0%} | "
-        f"{one.allocated_gib:.1f} | {one.reserved_gib:.1f} |"
-        for one in middle
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
