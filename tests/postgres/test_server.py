@@ -33,6 +33,7 @@ def run_python(then, **environment):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell starts its background jobs with SIGINT ignored
     )
 
 
